@@ -1,0 +1,1 @@
+"""Benchmarks: latency beside accuracy, torch-free. Installed as reid_edge.benchmarks."""
