@@ -66,11 +66,15 @@ class ModelCard:
         Raises ModelError for anything that is not a card of a schema this version knows: a card is untrusted input.
         """
         if len(text) > _MAX_CARD_BYTES:
-            raise ModelError(f"{source}: its model card is over 1 MiB and was not read: export the model again")
+            raise ModelError(
+                f"{source}: its model card is over 1 MiB and was not read: export the model again"
+            )
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"{source}: its model card is not JSON ({error}): export the model again") from None
+            raise ModelError(
+                f"{source}: its model card is not JSON ({error}): export the model again"
+            ) from None
         return cls.from_dict(raw, source)
 
     @classmethod

@@ -62,10 +62,16 @@ def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int 
 
         return OnnxEngine(path, threads=threads, max_batch=max_batch)
     if suffix in {".engine", ".plan"}:
-        raise ModelError(f"{path}: this version runs ONNX files, not TensorRT engines: give the .onnx it was built from")
+        raise ModelError(
+            f"{path}: this version runs ONNX files, not TensorRT engines: give the .onnx it was built from"
+        )
     if suffix in CHECKPOINT_SUFFIXES:
-        raise ModelError(f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes")
-    raise ModelError(f"{path}: unknown kind of model file {suffix!r}: give an .onnx written by reid-edge export")
+        raise ModelError(
+            f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
+        )
+    raise ModelError(
+        f"{path}: unknown kind of model file {suffix!r}: give an .onnx written by reid-edge export"
+    )
 
 
 def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> None:

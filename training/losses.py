@@ -1,0 +1,60 @@
+"""The three losses of the bag of tricks; each reads like its equation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["CenterLoss", "batch_hard_triplet", "pairwise_euclidean", "smoothed_cross_entropy"]
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """ID loss: cross entropy against (1 - e) one-hot + e/C (Szegedy et al., CVPR 2016, section 7).
+
+    ``logits`` [N, C], ``labels`` int64 [N] -> scalar.
+    """
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def pairwise_euclidean(features: Tensor) -> Tensor:
+    """Euclidean distances [N, N] between the rows of ``features`` [N, D], with a gradient that is finite at 0."""
+    squares = features.pow(2).sum(dim=1)
+    squared = squares[:, None] + squares[None, :] - 2 * features @ features.T
+    return squared.clamp_min(1e-12).sqrt()
+
+
+def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Mean over anchors of [margin + hardest positive - hardest negative]+ (Hermans et al., 2017, equation 5).
+
+    ``features`` [N, D] are un-normalised and taken before the BNNeck (BoT, section 3.5); ``labels`` int64 [N].
+    Every person needs another crop in the batch and every batch a second person, as P x K batches have. An anchor is
+    its own positive at distance 0, which is never the hardest.
+    """
+    distances = pairwise_euclidean(features.float())  # [N, N]
+    same = labels[:, None] == labels[None, :]
+    positive = distances.masked_fill(~same, float("-inf")).amax(dim=1)  # [N]
+    negative = distances.masked_fill(same, float("inf")).amin(dim=1)  # [N]
+    return F.relu(margin + positive - negative).mean()
+
+
+class CenterLoss(nn.Module):
+    """Mean over the batch of ||f - c_y||^2, with a learned center per person (Wen et al., ECCV 2016).
+
+    BoT uses it with weight 5e-4 beside the other two, the centers learned by SGD (lr 0.5) on the loss without that
+    weight: see `rescale_gradient`.
+    """
+
+    def __init__(self, people: int, dim: int) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.randn(people, dim))
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """``features`` [N, D], ``labels`` int64 [N] -> scalar."""
+        squared = (features.float() - self.centers[labels]).pow(2).sum(dim=1)  # [N]
+        return squared.clamp(1e-12, 1e12).mean()
+
+    def rescale_gradient(self, weight: float) -> None:
+        """Divide the centers' gradient by ``weight``, so that only the features feel the small weight."""
+        if self.centers.grad is not None and weight > 0:
+            self.centers.grad /= weight
