@@ -1,0 +1,131 @@
+"""Open a data set: find its layout, list its crops, keep to its protocol.
+
+Market-1501 and DukeMTMC-reID have the same folders. They are told apart by the name of a folder on the path, and by
+their file names: ``c1s1_`` is Market-1501's, ``c2_f0046182`` Duke's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import DatasetError, InputError
+from .files import require_folder
+from .layouts import LAYOUTS, Layout, Listing, images_below, market_name
+from .manifest import MANIFEST_SUFFIXES, read_manifest
+from .records import Crop, Split
+
+__all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "market_name", "open_dataset", "require"]
+
+LAYOUT_NAMES = (*LAYOUTS, "manifest")
+"""What ``layout`` may be."""
+
+_DUKE_FRAME = re.compile(r"\d+_c\d_f\d+")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, opened. ``part`` is what queries and gallery are: "test", or "val" where the set has one.
+
+    ``same_camera_filter`` is false for LaST, where every crop has a camera number of its own. ``notices`` are for
+    people to read. ``listing`` also says how many crops were junk and which names did not parse.
+    """
+
+    name: str
+    layout: str
+    root: Path
+    listing: Listing
+    part: str = "test"
+    same_camera_filter: bool = True
+    one_numbering: bool = True
+    notices: tuple[str, ...] = ()
+    published: tuple[int, int, int] | None = None
+
+    @property
+    def split(self) -> Split:
+        """Crops to train on, queries and gallery."""
+        return self.listing.split
+
+
+def open_dataset(path: Path | str, layout: str | None = None, part: str = "test") -> Dataset:
+    """Open the data set at ``path``: a folder in a known layout, or a CSV or Parquet manifest.
+
+    ``layout`` is one of `LAYOUT_NAMES`, found out when None. Raises DatasetError when no layout fits or nothing is
+    there, InputError when the path is missing or ``part`` is none of the set's.
+    """
+    path = Path(path)
+    if layout is not None and layout not in LAYOUT_NAMES:
+        raise InputError(f"layout {layout!r} is unknown: give one of {', '.join(LAYOUT_NAMES)}")
+    if layout == "manifest" or (layout is None and path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES):
+        _check_part(part, ("test",), "a manifest")
+        return Dataset(path.stem, "manifest", path, read_manifest(path))
+    path = require_folder(path, "a data set")
+    row, home = _found(path, layout)
+    _check_part(part, row.parts, row.title)
+    listing = row.read(home, part)
+    if not any((listing.split.train, listing.split.query, listing.split.gallery)):
+        raise DatasetError(f"{home} is laid out as {row.title} and holds no crops: {_seen(home)}")
+    return Dataset(
+        name=row.title if home.name in row.nested or home.name == row.title else home.name,
+        layout=row.name,
+        root=home,
+        listing=listing,
+        part=part,
+        same_camera_filter=row.same_camera_filter,
+        one_numbering=row.one_numbering,
+        notices=row.notices,
+        published=row.published.get(part),
+    )
+
+
+def require(dataset: Dataset, *parts: str) -> None:
+    """Raise DatasetError unless each of ``parts`` ("train", "query", "gallery") has a crop."""
+    for part in parts:
+        crops: tuple[Crop, ...] = getattr(dataset.split, part)
+        if not crops:
+            raise DatasetError(
+                f"{dataset.root} ({dataset.layout}) has no {part} crops: "
+                f"see what was found with  reid-edge data inspect {dataset.root}"
+            )
+
+
+def crops_in(folder: Path | str) -> list[Path]:
+    """Every image below ``folder``, sorted. Raises DatasetError when there is none."""
+    folder = require_folder(folder, "crops")
+    crops = images_below(folder, deep=True)
+    if not crops:
+        raise DatasetError(f"{folder} holds no images: give a folder of JPEG or PNG crops")
+    return crops
+
+
+def _found(path: Path, layout: str | None) -> tuple[Layout, Path]:
+    rows = [LAYOUTS[layout]] if layout else list(LAYOUTS.values())
+    homes = [(row, home) for row in rows if (home := row.home(path)) is not None]
+    if not homes:
+        raise DatasetError(f"{path} is in no known layout: {_wanted(rows)}; {_seen(path)}")
+    names = [row.name for row, _ in homes]
+    if layout is None and {"market1501", "dukemtmc"} <= set(names):
+        other = "market1501" if _is_duke(homes[names.index("dukemtmc")][1]) else "dukemtmc"
+        homes = [pair for pair in homes if pair[0].name != other]
+    return homes[0]
+
+
+def _is_duke(home: Path) -> bool:
+    sample = next((crop for name in ("query", "bounding_box_test") for crop in images_below(home / name)), None)
+    return "duke" in home.name.lower() or (sample is not None and _DUKE_FRAME.match(sample.name) is not None)
+
+
+def _check_part(part: str, known: tuple[str, ...], what: str) -> None:
+    if part not in known:
+        raise InputError(f"{what} has no part {part!r}: give {' or '.join(known)}")
+
+
+def _wanted(rows: list[Layout]) -> str:
+    wanted = "; ".join(dict.fromkeys(f"{' + '.join(row.markers)} ({row.title})" for row in rows))
+    return f"looked for {wanted}"
+
+
+def _seen(path: Path) -> str:
+    names = sorted(entry.name for entry in path.iterdir())[:6]
+    return f"found {', '.join(names)}" if names else "the folder is empty"

@@ -1,0 +1,235 @@
+"""Readers, to the letter of each data set's protocol."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from drawn_layouts import touch_crops
+
+from reid_edge.datasets import crops_in, open_dataset, require
+from reid_edge.errors import DatasetError, InputError
+from reid_edge.records import Crop
+
+MARKET = (
+    "bounding_box_train/0002_c1s1_000451_03.jpg",
+    "bounding_box_train/0002_c2s1_000301_01.jpg",
+    "bounding_box_train/0000_c2s1_000301_01.jpg",
+    "bounding_box_train/-1_c2s1_000301_01.jpg",
+    "query/0001_c1s1_001051_00.jpg",
+    "bounding_box_test/0001_c3s1_001051_02.jpg",
+    "bounding_box_test/0000_c6s1_001051_02.jpg",
+    "bounding_box_test/-1_c6s4_001051_02.jpg",
+)
+
+
+def _ids(crops: tuple[Crop, ...]) -> list[tuple[int, int]]:
+    return [(crop.pid, crop.camid) for crop in crops]
+
+
+@pytest.mark.parametrize("below", ["", "Market-1501-v15.09.15"])
+def test_market1501_drops_junk_keeps_distractors_and_trains_on_neither(tmp_path: Path, below: str) -> None:
+    touch_crops(tmp_path / below, MARKET)
+    (tmp_path / below / "query" / "Thumbs.db").write_bytes(b"\0")
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "market1501" and dataset.same_camera_filter
+    assert _ids(dataset.split.train) == [(2, 1), (2, 2)]
+    assert _ids(dataset.split.query) == [(1, 1)]
+    assert _ids(dataset.split.gallery) == [(0, 6), (1, 3)]
+    # -1 twice, and person 0 in the training folder
+    assert dataset.listing.junk == 3
+    assert not dataset.listing.unparsed
+
+
+def test_a_name_that_does_not_parse_is_reported_and_left_out(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*MARKET, "query/holiday.jpg", "query/--3_c1s1.jpg"))
+    dataset = open_dataset(tmp_path)
+    assert sorted(path.name for path in dataset.listing.unparsed) == ["--3_c1s1.jpg", "holiday.jpg"]
+    assert len(dataset.split.query) == 1
+
+
+def test_dukemtmc_is_told_from_market_by_its_names_and_comes_with_its_notice(tmp_path: Path) -> None:
+    touch_crops(
+        tmp_path / "any",
+        (
+            "bounding_box_train/0001_c2_f0046182.jpg",
+            "query/0005_c8_f0051341.jpg",
+            "bounding_box_test/0005_c2_f0051341.jpg",
+            "bounding_box_test/0000_c2_f0051341.jpg",
+        ),
+    )
+    dataset = open_dataset(tmp_path / "any")
+    assert dataset.layout == "dukemtmc"
+    assert _ids(dataset.split.query) == [(5, 8)]
+    assert len(dataset.split.gallery) == 2
+    assert "withdrawn" in dataset.notices[0]
+    assert open_dataset(tmp_path / "any", layout="market1501").layout == "market1501"
+
+
+def test_dukemtmc_is_known_by_its_folder(tmp_path: Path) -> None:
+    touch_crops(tmp_path / "DukeMTMC-reID", MARKET[:2] + MARKET[4:6])
+    assert open_dataset(tmp_path).layout == "dukemtmc"
+
+
+LAST = (
+    "train/000000/000000_1_20_0_2.jpg",
+    "train/000000/000000_1_21_0_3.jpg",
+    "val/query/000007_v.jpg",
+    "val/gallery/000007/000007_w.jpg",
+    "test/query/000009_x.jpg",
+    "test/gallery/000009/000009_y.jpg",
+    "test/gallery/000010/000010_z.jpg",
+)
+
+
+def test_last_counts_every_image_as_its_own_camera(tmp_path: Path) -> None:
+    touch_crops(tmp_path, LAST)
+    test = open_dataset(tmp_path)
+    assert test.layout == "last" and test.part == "test" and not test.same_camera_filter
+    assert [crop.pid for crop in test.split.train] == [0, 0]
+    assert [crop.pid for crop in test.split.query] == [9]
+    assert [crop.pid for crop in test.split.gallery] == [9, 10]
+    cameras = [crop.camid for part in (test.split.train, test.split.query, test.split.gallery) for crop in part]
+    assert len(set(cameras)) == len(cameras)
+    val = open_dataset(tmp_path, part="val")
+    assert [crop.pid for crop in val.split.query] == [7] and [crop.pid for crop in val.split.gallery] == [7]
+
+
+@pytest.mark.parametrize(
+    ("version", "train", "test"), [("V1", "train", "test"), ("V2", "mask_train_v2", "mask_test_v2")]
+)
+def test_msmt17_reads_its_lists_and_trains_on_val_too(tmp_path: Path, version: str, train: str, test: str) -> None:
+    home = tmp_path / f"MSMT17_{version}"
+    lists = {
+        "train": [(train, "0000/0000_000_01_0303morning_0008_0.jpg", 0)],
+        "val": [(train, "0001/0001_000_15_0303morning_0008_0.jpg", 1)],
+        "query": [(test, "0000/0000_000_03_0303noon_0008_0.jpg", 0)],
+        "gallery": [(test, "0000/0000_001_04_0303noon_0008_0.jpg", 0)],
+    }
+    for name, rows in lists.items():
+        touch_crops(home, [f"{folder}/{path}" for folder, path, _ in rows])
+        (home / f"list_{name}.txt").write_text("".join(f"{path} {pid}\n" for _, path, pid in rows))
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "msmt17" and not dataset.one_numbering
+    assert _ids(dataset.split.train) == [(0, 1), (1, 15)]
+    assert _ids(dataset.split.query) == [(0, 3)] and _ids(dataset.split.gallery) == [(0, 4)]
+    assert all(crop.path.is_file() for crop in dataset.split.train + dataset.split.query + dataset.split.gallery)
+
+
+def test_msmt17_names_a_bad_line_of_its_list(tmp_path: Path) -> None:
+    touch_crops(tmp_path, ["test/0000/0000_000_03_0303noon_0008_0.jpg"])
+    (tmp_path / "list_query.txt").write_text("0000/0000_000_03_0303noon_0008_0.jpg 0\n0000/x.jpg one\n")
+    (tmp_path / "list_gallery.txt").write_text("")
+    with pytest.raises(DatasetError, match=r"list_query.txt, line 2: "):
+        open_dataset(tmp_path)
+
+
+MANIFEST = (
+    "path,pid,camid,split,note\na.jpg,3,0,train,x\nsub/b.jpg,4,1,query,\nsub/c.jpg,4,2,gallery,\nd.jpg,-1,2,gallery,\n"
+)
+
+
+def _manifest(folder: Path, text: str = MANIFEST) -> Path:
+    touch_crops(folder, ["a.jpg", "sub/b.jpg", "sub/c.jpg", "d.jpg"])
+    path = folder / "crops.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_manifest_starts_its_paths_at_its_own_folder(tmp_path: Path) -> None:
+    dataset = open_dataset(_manifest(tmp_path))
+    assert dataset.layout == "manifest" and dataset.name == "crops"
+    assert dataset.split.train == (Crop(tmp_path / "a.jpg", 3, 0),)
+    assert dataset.split.query == (Crop(tmp_path / "sub/b.jpg", 4, 1),)
+    assert dataset.split.gallery == (Crop(tmp_path / "sub/c.jpg", 4, 2),)
+    assert dataset.listing.junk == 1
+
+
+def test_a_parquet_manifest_reads_as_its_csv(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    from pyarrow import parquet
+
+    expected = open_dataset(_manifest(tmp_path)).split
+    rows = [line.split(",") for line in MANIFEST.splitlines()]
+    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(rows[0])}
+    table = pyarrow.table(
+        {**columns, "pid": [int(v) for v in columns["pid"]], "camid": [int(v) for v in columns["camid"]]}
+    )
+    parquet.write_table(table, tmp_path / "crops.parquet")
+    assert open_dataset(tmp_path / "crops.parquet").split == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path,pid,camid\na.jpg,1,1\n", "lacks the column split"),
+        ("path,pid,camid,split\na.jpg,one,1,train\n", "line 2: pid 'one' is no whole number"),
+        ("path,pid,camid,split\na.jpg,1,1,train\na.jpg,1,,train\n", "line 3: camid '' is no whole number"),
+        ("path,pid,camid,split\na.jpg,1,1,testing\n", "line 2: split 'testing' is unknown"),
+        ("path,pid,camid,split\nno.jpg,1,1,train\n", "does not exist"),
+        ("path,pid,camid,split\na.jpg,1\n", "line 2: not as many fields"),
+        ("path,pid,camid,split\na.jpg,1,1,train,more\n", "line 2: not as many fields"),
+        ("path,pid,camid,split\n", "names no crops"),
+        ('path,pid,camid,split\n"a.jpg,1,1,train\n', "no CSV file"),
+        ("", "lacks the column"),
+    ],
+)
+def test_a_bad_manifest_is_refused_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(DatasetError, match=re.escape(expected)) as caught:
+        open_dataset(_manifest(tmp_path, text))
+    assert "crops.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_table_are_refused(tmp_path: Path) -> None:
+    for name in ("m.csv", "m.parquet"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00PAR1nonsense")
+        with pytest.raises(DatasetError, match=name):
+            open_dataset(tmp_path / name)
+
+
+def test_an_unknown_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, ["photos/a.jpg"])
+    with pytest.raises(DatasetError, match=r"looked for .*bounding_box_train.*LaST.*; found photos"):
+        open_dataset(tmp_path)
+
+
+def test_an_empty_data_set_and_an_empty_part_are_refused(tmp_path: Path) -> None:
+    for name in ("bounding_box_train", "bounding_box_test", "query"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DatasetError, match="holds no crops"):
+        open_dataset(tmp_path)
+    touch_crops(tmp_path, MARKET[:1])
+    dataset = open_dataset(tmp_path)
+    require(dataset, "train")
+    with pytest.raises(DatasetError, match="has no query crops"):
+        require(dataset, "query", "gallery")
+
+
+def test_misspelt_layouts_and_parts_are_refused(tmp_path: Path) -> None:
+    touch_crops(tmp_path, MARKET)
+    with pytest.raises(InputError, match="layout 'markt' is unknown"):
+        open_dataset(tmp_path, layout="markt")
+    with pytest.raises(InputError, match="has no part 'val'"):
+        open_dataset(tmp_path, part="val")
+    with pytest.raises(InputError, match="does not exist"):
+        open_dataset(tmp_path / "gone")
+
+
+def test_crops_in_a_folder_are_all_images_below_it(tmp_path: Path) -> None:
+    touch_crops(tmp_path, ["b.jpg", "deep/er/a.PNG"])
+    (tmp_path / "note.txt").write_text("no crop")
+    assert [path.name for path in crops_in(tmp_path)] == ["b.jpg", "a.PNG"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match="holds no images"):
+        crops_in(tmp_path / "none")
+
+
+def test_the_development_crops_count_as_published(dev_crops: Path) -> None:
+    dataset = open_dataset(dev_crops)
+    split = dataset.split
+    assert (len(split.train), len({crop.pid for crop in split.train})) == (10_193, 601)
+    assert len(split.query) == 663 and dataset.listing.junk == 100
+    assert len(split.gallery) == 2_380 and sum(crop.pid == 0 for crop in split.gallery) == 300
+    assert len({crop.pid for crop in split.gallery}) == 151
+    assert {crop.camid for crop in split.train} == set(range(1, 7))

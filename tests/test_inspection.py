@@ -1,0 +1,81 @@
+"""The inspector: what it counts, and each thing that it should find wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from drawn_layouts import touch_crops
+from rich.console import Console
+
+from reid_edge.inspection import inspect_dataset, inspection_table
+
+SOUND = (
+    "bounding_box_train/0002_c1s1_000451_03.jpg",
+    "bounding_box_train/0002_c2s1_000301_01.jpg",
+    "query/0001_c1s1_001051_00.jpg",
+    "bounding_box_test/0001_c3s1_001051_02.jpg",
+    "bounding_box_test/0000_c6s1_001051_02.jpg",
+    "bounding_box_test/-1_c6s4_001051_02.jpg",
+)
+
+
+def _kinds(path: Path) -> dict[str, int]:
+    kinds = dict(inspect_dataset(path).kinds)
+    kinds.pop("not the published counts", None)
+    return kinds
+
+
+def test_a_sound_set_is_counted(tmp_path: Path) -> None:
+    inspection = inspect_dataset(touch_crops(tmp_path, SOUND))
+    train, gallery = inspection.splits["train"], inspection.splits["gallery"]
+    assert (train.crops, train.people, train.cameras, train.distractors) == (2, 1, 2, 0)
+    assert (gallery.crops, gallery.people, gallery.cameras, gallery.distractors) == (2, 1, 2, 1)
+    assert inspection.junk == 1 and inspection.layout == "market1501"
+    assert _kinds(tmp_path) == {}
+
+
+def test_unreadable_files_are_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, SOUND)
+    whole = (tmp_path / SOUND[0]).read_bytes()
+    (tmp_path / SOUND[0]).write_bytes(whole[: len(whole) // 2])
+    (tmp_path / SOUND[2]).write_text("no picture")
+    assert _kinds(tmp_path) == {"unreadable crops": 2}
+    assert inspect_dataset(tmp_path, check_images=False).kinds.keys() == {"not the published counts"}
+
+
+def test_names_that_do_not_parse_are_found(tmp_path: Path) -> None:
+    assert _kinds(touch_crops(tmp_path, (*SOUND, "query/me.jpg"))) == {"names that do not parse": 1}
+
+
+def test_people_in_one_camera_are_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*SOUND, "bounding_box_train/0008_c4s1_000451_03.jpg", "query/0001_c3s1_001052_00.jpg"))
+    assert _kinds(tmp_path) == {"people to train on in one camera only": 1, "queries without a match": 1}
+
+
+def test_people_in_train_and_test_are_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*SOUND, "bounding_box_train/0001_c1s1_000451_03.jpg", "bounding_box_train/0001_c2s1_0.jpg"))
+    assert _kinds(tmp_path) == {"people in train and test": 1}
+
+
+def test_a_crop_in_two_splits_is_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, ["a.jpg", "b.jpg"])
+    rows = "a.jpg,1,1,query\nb.jpg,1,2,gallery\na.jpg,1,1,gallery\n"
+    (tmp_path / "m.csv").write_text("path,pid,camid,split\n" + rows)
+    assert inspect_dataset(tmp_path / "m.csv").kinds == {"crops listed twice": 1}
+
+
+def test_many_problems_are_counted_and_a_few_are_listed(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*SOUND, *(f"query/odd{i}.jpg" for i in range(30))))
+    inspection = inspect_dataset(tmp_path)
+    assert inspection.kinds["names that do not parse"] == 30
+    assert len([p for p in inspection.problems if p.kind == "names that do not parse"]) == 5
+    console = Console(record=True, width=200)
+    console.print(inspection_table(inspection))
+    assert "and 25 more" in console.export_text()
+    json.dumps(inspection.to_dict())
+
+
+def test_the_development_crops_have_nine_queries_without_a_match(dev_crops: Path) -> None:
+    inspection = inspect_dataset(dev_crops)
+    assert inspection.kinds == {"queries without a match": 9, "not the published counts": 1}
