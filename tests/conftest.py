@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# One thread a process: the tensors here are small, and two busy test processes with two spinning threads each are
+# ten times slower than two with one. Child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import zipfile
 from pathlib import Path
 

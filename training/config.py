@@ -21,8 +21,8 @@ class TrainConfig:
     """Everything that decides what a run computes. Lengths are in epochs, ``input_hw`` and ``pad`` in pixels.
 
     ``schedule`` is "step" (``gamma`` at each of ``milestones``) or "cosine"; both rise linearly from
-    ``warmup_factor`` over ``warmup_epochs``.
-    ``precision`` is "fp32", "bf16" or "fp16" (automatic mixed precision), or "auto": bf16 or fp16 on a GPU, fp32 on a CPU.
+    ``warmup_factor`` over ``warmup_epochs``. ``precision`` is "fp32", "bf16" or "fp16" (automatic mixed precision),
+    or "auto": bf16 or fp16 on a GPU, fp32 on a CPU.
     """
 
     model: str
@@ -58,23 +58,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._require(self.epochs >= 1, "epochs must be at least 1")
-        self._require(
-            self.people_per_batch >= 2, "people_per_batch must be at least 2: triplets need a negative"
-        )
-        self._require(
-            self.crops_per_person >= 2, "crops_per_person must be at least 2: triplets need a positive"
-        )
+        self._require(self.people_per_batch >= 2, "people_per_batch must be at least 2: triplets need a negative")
+        self._require(self.crops_per_person >= 2, "crops_per_person must be at least 2: triplets need a positive")
         self._require(self.learning_rate > 0, "learning_rate must be above 0")
         self._require(self.schedule in {"step", "cosine"}, "schedule must be step or cosine")
         self._require(self.optimizer in {"adam", "amsgrad"}, "optimizer must be adam or amsgrad")
-        self._require(
-            self.precision in {"auto", "fp32", "bf16", "fp16"}, "precision must be auto, fp32, bf16 or fp16"
-        )
+        self._require(self.precision in {"auto", "fp32", "bf16", "fp16"}, "precision must be auto, fp32, bf16 or fp16")
         self._require(0 <= self.label_smoothing < 1, "label_smoothing must be in [0, 1)")
         self._require(all(side >= 32 for side in self.input_hw), "input_hw must be at least 32 x 32 pixels")
-        self._require(
-            self.warmup_epochs < self.epochs or self.epochs == 1, "warmup_epochs must be below epochs"
-        )
+        self._require(self.warmup_epochs < self.epochs or self.epochs == 1, "warmup_epochs must be below epochs")
 
     def for_epochs(self, epochs: int) -> TrainConfig:
         """The same recipe over another number of epochs: warm-up, milestones and frozen epochs keep their share.
@@ -100,9 +92,7 @@ class TrainConfig:
         """Read what `to_dict` wrote. Raises InputError naming fields that are unknown or of the wrong kind."""
         unknown = sorted(set(raw) - {f.name for f in fields(cls)})
         if unknown:
-            raise InputError(
-                f"unknown training settings {', '.join(unknown)}: see TrainConfig for the known ones"
-            )
+            raise InputError(f"unknown training settings {', '.join(unknown)}: see TrainConfig for the known ones")
         values = dict(raw)
         try:
             for name in ("input_hw", "milestones"):

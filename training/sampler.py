@@ -47,9 +47,7 @@ def pk_batches(
     return batches
 
 
-def _groups(
-    labels: NDArray[np.int64], size: int, rng: np.random.Generator
-) -> dict[int, list[NDArray[np.int64]]]:
+def _groups(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> dict[int, list[NDArray[np.int64]]]:
     """Each person's crops, shuffled, in groups of ``size``."""
     order = np.argsort(labels, kind="stable")
     people, starts = np.unique(labels[order], return_index=True)

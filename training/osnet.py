@@ -1,0 +1,122 @@
+"""OSNet (Zhou et al., *Omni-Scale Feature Learning for Person Re-Identification*, ICCV 2019) to its last map.
+
+Parameters have torchreid's names, so that its state dicts load by name.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["OSNet"]
+
+# Channels at width 1.0, as multiples of 64: the stem, then the three stages (table 1 of the paper).
+_CHANNELS = (1, 4, 6, 8)
+
+
+class OSNet(nn.Module):
+    """float32 [N, 3, H, W] -> [N, 512 * width, H/16, W/16].
+
+    ``width`` scales every channel count; 64 * width is whole, and at least 16 so that the gates have a unit.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        assert (64 * width).is_integer() and width >= 0.25
+        stem, first, second, third = (int(64 * width) * multiple for multiple in _CHANNELS)
+        self.channels = third
+        self.conv1 = _ConvBnRelu(3, stem, 7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv2 = nn.Sequential(_OmniBlock(stem, first), _OmniBlock(first, first), _transition(first))
+        self.conv3 = nn.Sequential(_OmniBlock(first, second), _OmniBlock(second, second), _transition(second))
+        self.conv4 = nn.Sequential(_OmniBlock(second, third), _OmniBlock(third, third))
+        self.conv5 = _ConvBnRelu(third, third, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images to the last map, [N, channels, h, w]."""
+        x = self.maxpool(self.conv1(images))  # [N, stem, H/4, W/4]
+        x = self.conv2(x)  # [N, first, H/8, W/8]
+        x = self.conv3(x)  # [N, second, H/16, W/16]
+        last_map: Tensor = self.conv5(self.conv4(x))
+        return last_map
+
+
+class _OmniBlock(nn.Module):
+    """Four streams that see 3, 5, 7 and 9 pixels; one shared gate weighs their channels (figure 4b)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        middle = outputs // 4
+        self.conv1 = _ConvBnRelu(inputs, middle, 1)
+        self.conv2a = _Lite3x3(middle)
+        self.conv2b = nn.Sequential(*(_Lite3x3(middle) for _ in range(2)))
+        self.conv2c = nn.Sequential(*(_Lite3x3(middle) for _ in range(3)))
+        self.conv2d = nn.Sequential(*(_Lite3x3(middle) for _ in range(4)))
+        self.gate = _Gate(middle)
+        self.conv3 = _ConvBn(middle, outputs)
+        self.downsample = _ConvBn(inputs, outputs) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        y = self.conv1(x)
+        streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
+        first, *others = (self.gate(stream(y)) for stream in streams)
+        for other in others:
+            first = first + other
+        return torch.relu(self.conv3(first) + identity)
+
+
+class _Lite3x3(nn.Module):
+    """A 3x3 convolution in two halves: 1x1 linear, then 3x3 depthwise (figure 3b; MobileNet swaps them)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv2(self.conv1(x))))
+
+
+class _Gate(nn.Module):
+    """Aggregation gate: a weight in 0..1 for each channel of each image, from its mean (section 3.2)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)  # [N, C, 1, 1]
+        return x * torch.sigmoid(self.fc2(torch.relu(self.fc1(mean))))
+
+
+class _ConvBn(nn.Module):
+    """1x1 convolution and batch norm, without activation."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.bn(self.conv(x))
+        return y
+
+
+class _ConvBnRelu(nn.Module):
+    """Convolution, batch norm, ReLU; the map keeps its size up to the stride."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.bn(self.conv(x)))
+
+
+def _transition(channels: int) -> nn.Sequential:
+    """Halve the map between two stages: 1x1 convolution, 2x2 average pool."""
+    return nn.Sequential(_ConvBnRelu(channels, channels, 1), nn.AvgPool2d(2, stride=2))
