@@ -1,0 +1,391 @@
+"""The benchmark's arithmetic, its child processes and its report; nothing here depends on how fast anything is."""
+
+from __future__ import annotations
+
+import doctest
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tiny_onnx import write_tiny_model
+
+from reid_edge.benchmarks import latency
+from reid_edge.benchmarks.latency import Measurement, Percentiles, measure_latency, peak_memory_bytes
+from reid_edge.benchmarks.machine import Machine, describe_machine
+from reid_edge.benchmarks.report import report_table
+from reid_edge.benchmarks.results import BenchReport, Change, Row
+from reid_edge.benchmarks.run import bench
+from reid_edge.benchmarks.worker import _death, in_child
+from reid_edge.errors import DatasetError, ImageError, InputError, ModelError, ReidEdgeError
+from reid_edge.evaluation import evaluate
+from reid_edge.synthetic import synthesize
+
+HW = (64, 32)
+BARE = {"repeats": 2, "min_seconds": 0.0}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesize(tmp_path_factory.mktemp("drawn") / "set", people=2, test_people=3, cameras=2, size_hw=HW)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("models")
+    first = write_tiny_model(folder / "first.onnx", input_hw=HW, macs=1_000_000)
+    return [first, write_tiny_model(folder / "blind.onnx", input_hw=HW, stripes=1, embedding_dim=2, seed=3)]
+
+
+@pytest.fixture(scope="module")
+def report(models: list[Path], people: Path) -> BenchReport:
+    return bench(models, people, (1, 3), threads=1, repeats=3, min_seconds=0.0)
+
+
+def _times(p50: float) -> Percentiles:
+    return Percentiles(p50, 2 * p50, 3 * p50)
+
+
+def _row(batch: int = 1, inference: float = 4.0, end_to_end: float = 5.0, **fields: Any) -> Row:
+    measured = Measurement(
+        samples=7,
+        preprocess_ms=_times(end_to_end - inference),
+        inference_ms=_times(inference),
+        end_to_end_ms=_times(end_to_end),
+        crops_per_s=1000 * batch / end_to_end,
+        inference_crops_per_s=1000 * batch / inference,
+        load_ms=30.0,
+        first_run_ms=9.0,
+        peak_memory_bytes=90_000_000,
+    )
+    row = Row("osnet_fp32", "m/osnet_fp32.onnx", "ab", 900_000, "osnet_x0_25", "fp32", 512, 80_000_000, batch, measured)
+    return replace(row, **fields)
+
+
+def _machine(**facts: Any) -> Machine:
+    return replace(describe_machine(), **{"load_average": 0.1, "cores": 4, **facts})
+
+
+def _report(*rows: Row, **fields: Any) -> BenchReport:
+    settings = {"files": 24, "data": "Market-1501"}
+    return replace(BenchReport("reid-edge 0", "2026-01-01", _machine(), settings, (), 100.0, rows), **fields)
+
+
+def _printed(report: BenchReport, width: int) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(report_table(report))
+    return out.getvalue()
+
+
+# Arithmetic
+
+
+def test_percentiles_of_a_worked_list() -> None:
+    """Eleven values 0, 10 .. 100: p90 is the value at index 9, p99 lies 0.9 of the way from index 9 to 10."""
+    times = Percentiles.of([100, 0, 90, 10, 80, 20, 70, 30, 60, 40, 50])
+    assert (times.p50, times.p90, times.p99) == pytest.approx((50, 90, 99))
+
+
+def test_the_worked_example_in_the_docstring() -> None:
+    assert doctest.testmod(latency) == (0, 1)
+
+
+def test_percentiles_of_one_value_are_that_value() -> None:
+    assert Percentiles.of([7.5]) == Percentiles(7.5, 7.5, 7.5)
+
+
+def test_percentiles_between_two_values_are_interpolated() -> None:
+    times = Percentiles.of([20.0, 10.0])
+    assert (times.p50, times.p90, times.p99) == pytest.approx((15.0, 19.0, 19.9))
+
+
+def test_the_change_is_per_crop_and_in_points() -> None:
+    first = _row(batch=1, inference=4.0, end_to_end=5.0, rank1=0.80, mAP=0.60)
+    other = _row(batch=8, inference=16.0, end_to_end=20.0, rank1=0.75, mAP=0.625)
+    change = Change.between(first, other)
+    assert change.inference == pytest.approx(16 / 8 / 4)
+    assert change.end_to_end == pytest.approx(20 / 8 / 5)
+    assert change.rank1_points == pytest.approx(-5.0)
+    assert change.mAP_points == pytest.approx(2.5)
+
+
+def test_the_first_row_does_not_differ_from_itself() -> None:
+    report = _report(_row(rank1=0.5, mAP=0.5), _row(batch=8))
+    assert report.change(report.rows[0]) == Change(1.0, 1.0, 0.0, 0.0)
+
+
+def test_without_accuracy_there_is_no_change_of_it() -> None:
+    assert Change.between(_row(), _row(rank1=0.5, mAP=0.5)).rank1_points is None
+
+
+def test_the_roofline_counts_two_operations_a_mac() -> None:
+    """80 MMACs at 250 crops/s are 2 x 0.08 x 250 = 40 GFLOP/s, and 0.4 of a peak of 100."""
+    row = _row(inference=4.0)
+    assert row.gflops == pytest.approx(40.0)
+    assert _report(row).of_peak(row) == pytest.approx(0.4)
+    assert replace(row, macs=0).gflops is None
+    assert _report(row, sgemm_gflops=None).of_peak(row) is None
+
+
+# The machine
+
+
+def test_a_bare_system_is_still_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine = describe_machine(tmp_path)
+    assert machine.cores >= 1 and machine.cpu and machine.os and machine.python
+    assert (machine.memory_bytes, machine.board, machine.power_mode, machine.governor) == (None,) * 4
+    assert (machine.frequency_mhz, machine.clocks_pinned, machine.gpus) == (None, None, ())
+    assert json.loads(json.dumps(machine.to_dict())) == machine.to_dict()
+    assert "cores usable" in _printed(_report(_row(), machine=machine), 200)
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+def _command(folder: Path, name: str, output: str, code: int = 0) -> None:
+    _write(folder, name, f"#!/bin/sh\nprintf '{output}'\nexit {code}\n")
+    (folder / name).chmod(0o755)
+
+
+def _jetson(root: Path, low: int) -> None:
+    """A system tree as an Orin shows it: two clusters, a board name that ends in NUL, an ARM cpuinfo."""
+    _write(root, "proc/device-tree/model", "NVIDIA Jetson Orin Nano\0")
+    _write(root, "proc/cpuinfo", "processor\t: 0\nCPU part\t: 0xd42\n")
+    _write(root, "proc/meminfo", "MemFree: 1 kB\nMemTotal:        8000000 kB\n")
+    _write(root, "etc/os-release", 'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu 22.04.4 LTS"\n')
+    for policy, high in ((0, 1_510_000), (4, 1_728_000)):
+        folder = f"sys/devices/system/cpu/cpufreq/policy{policy}"
+        _write(root, f"{folder}/scaling_governor", "schedutil\n")
+        for name, value in (("cur", high), ("min", min(low, high)), ("max", high)):
+            _write(root, f"{folder}/scaling_{name}_freq", f"{value}\n")
+
+
+def test_a_jetson_shows_its_board_clocks_and_power_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _jetson(tmp_path, low=115_000)
+    _command(tmp_path / "bin", "nvpmodel", "NV Power Mode: 15W\\n0\\n")
+    _command(tmp_path / "bin", "lscpu", "Architecture: aarch64\\nModel name:  Cortex-A78AE\\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    machine = describe_machine(tmp_path)
+    assert (machine.board, machine.power_mode) == ("NVIDIA Jetson Orin Nano", "15W")
+    assert (machine.cpu, machine.os) == ("Cortex-A78AE", "Ubuntu 22.04.4 LTS")
+    assert machine.memory_bytes == 8_000_000 * 1024
+    assert (machine.governor, machine.max_frequency_mhz, machine.clocks_pinned) == ("schedutil", 1728.0, False)
+    printed = _printed(_report(_row(), machine=machine), 200)
+    assert "NVIDIA Jetson Orin Nano" in printed and "power mode 15W" in printed and "clocks not pinned" in printed
+
+
+def test_jetson_clocks_is_seen_as_pinned_clocks(tmp_path: Path) -> None:
+    _jetson(tmp_path, low=9_999_999)
+    assert describe_machine(tmp_path).clocks_pinned is True
+
+
+def test_gpus_and_their_driver_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _command(tmp_path, "nvidia-smi", "NVIDIA A2, 550.54\\nNVIDIA L4, 550.54\\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert describe_machine(tmp_path).gpus == ("NVIDIA A2, driver 550.54", "NVIDIA L4, driver 550.54")
+
+
+def test_a_broken_nvidia_smi_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _command(tmp_path, "nvidia-smi", "NVIDIA-SMI has failed, driver not loaded\\n", code=9)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert describe_machine(tmp_path).gpus == ()
+
+
+def test_a_container_bounds_cores_and_memory(tmp_path: Path) -> None:
+    _write(tmp_path, "proc/meminfo", "MemTotal: 8000000 kB\n")
+    _write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000\n")
+    _write(tmp_path, "sys/fs/cgroup/memory.max", "2000000\n")
+    machine = describe_machine(tmp_path)
+    assert (machine.cores, machine.memory_bytes) == (1, 2_000_000)
+    _write(tmp_path, "sys/fs/cgroup/cpu.max", "max 100000\n")
+    _write(tmp_path, "sys/fs/cgroup/memory.max", "max\n")
+    machine = describe_machine(tmp_path)
+    assert (machine.cores, machine.memory_bytes) == (len(os.sched_getaffinity(0)), 8_000_000 * 1024)
+
+
+@pytest.mark.parametrize(("load", "busy"), [(2.0, False), (2.1, True), (None, False)])
+def test_a_busy_machine_is_a_warning(load: float | None, busy: bool) -> None:
+    """Busy is a load above half of four cores."""
+    report = _report(_row(), machine=_machine(load_average=load, cores=4))
+    assert bool(report.warnings) is busy
+    assert ("warning: this machine was busy" in _printed(report, 200)) is busy
+    assert report.to_dict()["machine"]["busy"] is busy
+
+
+def test_beating_the_ceiling_is_a_warning() -> None:
+    """40 GFLOP/s under a measured peak of 39: the peak is wrong. An INT8 model may well beat a float32 peak."""
+    assert _report(_row(), sgemm_gflops=41.0).warnings == ()
+    assert "matrix product" in _report(_row(), sgemm_gflops=39.0).warnings[0]
+    assert _report(_row(precision="int8"), sgemm_gflops=39.0).warnings == ()
+
+
+# Measuring
+
+
+def test_batches_walk_over_the_files_in_a_circle(models: list[Path], people: Path) -> None:
+    """Four a batch from three files: had the circle not closed, the batch would be short or empty."""
+    crops = sorted((people / "query").glob("*.jpg"))[:3]
+    measured = measure_latency(models[0], crops, 4, repeats=5, min_seconds=0.0, threads=1)
+    assert measured.samples == 5
+    assert measured.inference_ms.p50 <= measured.inference_ms.p90 <= measured.inference_ms.p99
+    assert measured.end_to_end_ms.p50 >= max(measured.preprocess_ms.p50, measured.inference_ms.p50)
+    assert measured.crops_per_s < measured.inference_crops_per_s
+
+
+def test_measuring_goes_on_for_the_seconds_asked(models: list[Path], people: Path) -> None:
+    """After one batch alone it would end with the 0.3 s of warm-up."""
+    crops = sorted((people / "query").glob("*.jpg"))
+    begin = time.perf_counter()
+    measure_latency(models[0], crops, 1, repeats=1, min_seconds=1.0, threads=1)
+    assert time.perf_counter() - begin >= 1.3
+
+
+def test_a_child_reports_its_own_memory_not_its_parents(models: list[Path], people: Path) -> None:
+    """Linux hands ``ru_maxrss`` down from a large parent to its child; the report must not."""
+    held = np.ones(300 << 20, np.uint8)
+    crops = [str(path) for path in (people / "query").glob("*.jpg")]
+    job = {"do": "latency", "model": str(models[0]), "paths": crops, "batch": 1, "threads": 1, **BARE}
+    child, own = in_child(job, "measuring")["peak_memory_bytes"], peak_memory_bytes()
+    assert own is not None and own >= held.nbytes
+    assert 10 << 20 < child < held.nbytes
+
+
+def test_measuring_imports_no_torch(models: list[Path], people: Path) -> None:
+    crop = next((people / "query").glob("*.jpg"))
+    code = (
+        "import sys, reid_edge.benchmarks.run, reid_edge.benchmarks.worker\n"
+        "assert not {'onnxruntime', 'rich', 'cv2'} & set(sys.modules), 'imported before they are needed'\n"
+        "from reid_edge.benchmarks.latency import measure_latency\n"
+        "measure_latency(sys.argv[1], [sys.argv[2]], 1, repeats=1, min_seconds=0)\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(models[0]), str(crop)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "onnxruntime" in loaded
+    assert not {"torch", "torchvision", "onnx"} & set(loaded)
+
+
+def test_what_the_child_refuses_is_raised_here_as_one_line(models: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    job = {"do": "latency", "model": str(models[0]), "paths": [str(tmp_path / "text.jpg")], "batch": 1, **BARE}
+    with pytest.raises(ImageError, match=r"text\.jpg") as caught:
+        in_child(job, "measuring")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_child_that_dies_is_one_line(models: list[Path]) -> None:
+    with pytest.raises(ReidEdgeError, match=r"^timing x failed with exit code 1 \(TypeError.*nonsense") as caught:
+        in_child({"do": "latency", "nonsense": 1}, "timing x")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_child_that_is_killed_suggests_a_smaller_batch() -> None:
+    message = _death(subprocess.CompletedProcess([], -9, "", "noise\n"), "measuring x at batch 4096")
+    assert message.startswith("measuring x at batch 4096: ") and "smaller --batch" in message and "\n" not in message
+
+
+# The whole
+
+
+def test_a_row_for_each_model_and_batch_in_the_order_given(report: BenchReport, models: list[Path]) -> None:
+    assert [(row.model, row.batch) for row in report.rows] == [("first", 1), ("first", 3), ("blind", 1), ("blind", 3)]
+    assert [row.file_bytes for row in report.rows[::2]] == [path.stat().st_size for path in models]
+    assert all(row.measured.samples == 3 for row in report.rows)
+    assert report.rows[0].gflops is not None and report.rows[2].gflops is None
+
+
+def test_accuracy_is_the_evaluations_and_the_same_in_each_row_of_a_model(
+    report: BenchReport, models: list[Path], people: Path
+) -> None:
+    for index, model in enumerate(models):
+        metrics = evaluate(model, people).metrics
+        for row in report.rows[2 * index : 2 * index + 2]:
+            assert (row.rank1, row.mAP) == (metrics.rank(1), metrics.mAP)
+
+
+def test_the_json_reads_back_and_holds_every_figure(report: BenchReport) -> None:
+    content = report.to_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    row = content["rows"][3]
+    assert {"p50", "p90", "p99"} == set(row["end_to_end_ms"])
+    assert row["change"]["rank1_points"] == pytest.approx(100 * (row["rank1"] - content["rows"][0]["rank1"]))
+    assert content["settings"]["threads"] == 1 and content["settings"]["batches"] == [1, 3]
+
+
+def test_a_wide_terminal_shows_a_line_a_row(report: BenchReport) -> None:
+    lines = _printed(report, 220).splitlines()
+    rows = [line.split() for line in lines if line.strip().startswith(("first", "blind"))]
+    assert len(rows) == 4
+    assert [row[:3] for row in rows[:3]] == [["first", "fp32", "1"], ["first", "fp32", "3"], ["blind", "fp32", "1"]]
+    assert all(len(row) == 3 + 3 * 3 + 2 + 2 + 2 + 2 + 3 for row in rows)
+
+
+@pytest.mark.parametrize("width", [80, 100, 220])
+def test_no_figure_is_cut_from_eighty_columns_up(width: int) -> None:
+    row = _row(batch=32, inference=11830.0, end_to_end=11900.0, rank1=0.915, mAP=0.756)
+    other = replace(row, model="mobilenetv3_large_fp32", rank1=0.1, mAP=0.2)
+    words = set(_printed(_report(row, other), width).split())
+    assert {"11830", "23660", "35490", "11900", "35700", "91.5", "75.6", "x1.00", "+0.0", "-81.5", "-55.6"} <= words
+    assert words & {"mobilenetv3_", "mobilenetv3_large_fp32"}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.256, "0.26"), (9.994, "9.99"), (9.996, "10.0"), (99.94, "99.9"), (99.96, "100"), (123456.0, "123456")],
+)
+def test_figures_have_three_digits_and_no_exponent(value: float, shown: str) -> None:
+    assert shown in _printed(_report(_row(inference=value, end_to_end=2 * value)), 220).split()
+
+
+def test_without_data_the_accuracy_is_empty(models: list[Path]) -> None:
+    report = bench(models[:1], None, (2,), threads=1, repeats=1, min_seconds=0.0)
+    assert (report.rows[0].rank1, report.rows[0].mAP) == (None, None)
+    assert "synthetic" in report.settings["data"]
+    line = next(line for line in _printed(report, 220).splitlines() if line.strip().startswith("first"))
+    assert line.split()[-5:] == ["-", "-", "x1.00", "-", "-"]
+
+
+# Bad use
+
+
+def test_a_missing_model_is_one_line_before_anything_is_measured(models: list[Path], people: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.onnx does not exist") as caught:
+        bench([models[0], people / "gone.onnx"], people)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_ours_is_refused(tmp_path: Path, people: Path) -> None:
+    other = write_tiny_model(tmp_path / "other.onnx", with_card=False)
+    with pytest.raises(ModelError, match="reid-edge export"):
+        bench([other], people)
+
+
+def test_a_missing_data_set_is_refused(models: list[Path], tmp_path: Path) -> None:
+    with pytest.raises((InputError, DatasetError), match="gone"):
+        bench(models, tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"batches": ()}, {"batches": (4, 0)}, {"repeats": 0}, {"min_seconds": -1.0}, {"distance": "nearness"}],
+    ids=str,
+)
+def test_settings_that_measure_nothing_are_refused(models: list[Path], people: Path, bad: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        bench(models, people, **bad)
+
+
+def test_no_models_is_refused(people: Path) -> None:
+    with pytest.raises(InputError, match="at least one"):
+        bench([], people)
