@@ -66,15 +66,11 @@ class ModelCard:
         Raises ModelError for anything that is not a card of a schema this version knows: a card is untrusted input.
         """
         if len(text) > _MAX_CARD_BYTES:
-            raise ModelError(
-                f"{source}: its model card is over 1 MiB and was not read: export the model again"
-            )
+            raise ModelError(f"{source}: its model card is over 1 MiB and was not read: export the model again")
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ModelError(
-                f"{source}: its model card is not JSON ({error}): export the model again"
-            ) from None
+            raise ModelError(f"{source}: its model card is not JSON ({error}): export the model again") from None
         return cls.from_dict(raw, source)
 
     @classmethod
@@ -99,9 +95,9 @@ class ModelCard:
         return card
 
     def _check(self) -> None:
-        text = (self.architecture, self.resize, self.precision, self.trained_on, self.calibration)
-        text += (self.weights_sha256, self.made_with)
-        whole = (self.embedding_dim, self.parameters, self.macs, self.schema)
+        text = [self.architecture, self.resize, self.precision, self.trained_on, self.calibration]
+        text += [self.weights_sha256, self.made_with]
+        whole = [self.embedding_dim, self.parameters, self.macs, self.schema]
         if not all(isinstance(value, str) for value in text):
             raise ValueError("a text field holds no text")
         if not all(type(value) is int for value in whole):

@@ -50,7 +50,7 @@ class Engine(Protocol):
 
 
 def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int = 256) -> Engine:
-    """An engine for a model file, to be used as ``with open_engine(path) as engine``.
+    """Choose the engine for a model file; use it in a ``with`` statement, which opens and frees it.
 
     ``threads`` bounds the CPU threads (None: the backend's default). Raises InputError when the file is missing and
     ModelError when it is of a kind that no engine here runs.
@@ -69,9 +69,7 @@ def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int 
         raise ModelError(
             f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
         )
-    raise ModelError(
-        f"{path}: unknown kind of model file {suffix!r}: give an .onnx written by reid-edge export"
-    )
+    raise ModelError(f"{path}: unknown kind of model file {suffix!r}: give an .onnx written by reid-edge export")
 
 
 def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> None:

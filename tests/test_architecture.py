@@ -16,14 +16,17 @@ ROOMS = {"reid_edge": ROOT / "reid_edge"} | {
 }
 
 FLOORS = [
-    {"__init__", "errors", "records", "files", "progress", "card", "metrics", "distances"},
-    {"images", "datasets", "layouts", "manifest", "synthetic", "synthetic_person", "synthetic_camera", "engine"},
-    {"engine_onnx", "embedder", "evaluation", "gallery", "inspection", "ranking", "pictures"},
-    {"training", "export", "benchmarks"},
-    {"cli", "demo", "__main__"},
+    set(row.split())
+    for row in (
+        "__init__ errors records files progress card metrics distances tiles",
+        "images datasets layouts manifest synthetic synthetic_person synthetic_camera engine engine_onnx",
+        "embedder evaluation gallery inspection ranking pictures",
+        "training export benchmarks",
+        "cli demo __main__",
+    )
 ]
-HEAVY = {"torch", "torchvision", "onnx", "onnxscript"}
-LAZY = {"onnxruntime", "tensorrt", "pycuda", "cuda", "matplotlib", "cv2", "PIL", "simplejpeg", "pyarrow", "rich"}
+HEAVY = set("torch torchvision onnx onnxscript".split())
+LAZY = set("onnxruntime tensorrt pycuda cuda matplotlib cv2 PIL simplejpeg pyarrow rich".split())
 
 
 def _modules() -> list[tuple[str, Path]]:
@@ -55,14 +58,13 @@ def _imports(module: str, path: Path, *, at_top: bool = False) -> set[str]:
     return names
 
 
-def _top_level(tree: ast.Module) -> list[ast.stmt]:
-    kept: list[ast.stmt] = []
+def _top_level(tree: ast.Module) -> list[ast.AST]:
+    """The statements that run on import: all but the insides of functions and what is under TYPE_CHECKING."""
+    kept: list[ast.AST] = []
     for node in tree.body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
-        kept.extend(child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)) if isinstance(
-            node, ast.If | ast.Try
-        ) else kept.append(node)
+        kept.extend(ast.walk(node) if isinstance(node, ast.If | ast.Try) else [node])
     return kept
 
 

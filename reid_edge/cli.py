@@ -1,0 +1,367 @@
+"""The command line. Every command imports its room inside its body, so that ``--help`` loads none of them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import InputError, MissingExtraError, ReidEdgeError
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Person re-identification from labelled crops to a verified engine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at a data set, or draw the built-in one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Data = Annotated[Path, typer.Option("--data", help="Data set: a folder in a known layout, or a CSV/Parquet manifest.")]
+Layout = Annotated[
+    str | None, typer.Option(help="market1501, dukemtmc, last, msmt17 or manifest; found out by default.")
+]
+Part = Annotated[str, typer.Option("--split", help="Which part to score on: test, or val where there is one (LaST).")]
+Model = Annotated[Path, typer.Option("--model", help="An ONNX file written by reid-edge export.")]
+Architecture = Annotated[
+    str | None,
+    typer.Option("--model", help="Architecture of a torchreid or torchvision file, e.g. osnet_x0_25."),
+]
+Resize = Annotated[str | None, typer.Option(help="opencv or pillow-bilinear, instead of what the model card says.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here as JSON.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; the backend's own choice by default.")]
+Distance = Annotated[str, typer.Option(help="euclidean, cosine, cityblock, minkowski[:p] or correlation.")]
+
+# What to install when a module is missing: {module: (extra, what needs it)}.
+_EXTRAS = {
+    "torch": ("train", "training, and reading checkpoints,"),
+    "torchvision": ("train", "training"),
+    "onnx": ("export", "writing ONNX files"),
+    "onnxscript": ("export", "writing ONNX files"),
+    "pyarrow": ("parquet", "reading Parquet manifests"),
+    "matplotlib": ("report", "drawing plots"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a gate failed, 2 bad use or bad input, 130 interrupted."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except ReidEdgeError as error:
+        _stop(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").split(".")[0]
+        if module not in _EXTRAS:
+            raise
+        _stop(str(MissingExtraError(module, *_EXTRAS[module])), 2)
+    except OSError as error:
+        _stop(_os_message(error), 2)
+    except KeyboardInterrupt:
+        _stop("interrupted", 130)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"reid-edge: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _os_message(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left to write{where}: free some, or write elsewhere; what was there before is untouched"
+    return f"{error.strerror or error}{where}"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from . import __version__
+
+        print(f"reid-edge {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog=r"Example: `reid-edge train --model osnet_x0_25 --data Market-1501 --out runs/osnet`")
+def train(
+    model: Annotated[str, typer.Option(help="resnet50_bot, osnet_x0_25 (or another width) or mobilenetv3_large.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")],
+    epochs: Annotated[
+        int | None, typer.Option(help="The model's recipe by default, shrunk or stretched to this.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Start from a torchvision, torchreid or reid-edge file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch in --out.")] = False,
+    seed: Annotated[int, typer.Option(help="Decides every random draw.")] = 0,
+    lr: Annotated[float | None, typer.Option(help="Base learning rate.")] = None,
+    people: Annotated[int | None, typer.Option("--people", "-P", help="People in a batch.")] = None,
+    crops: Annotated[int | None, typer.Option("--crops", "-K", help="Crops of each person in a batch.")] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Input height and width in pixels.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    eval_every: Annotated[int, typer.Option(min=1, help="Score on query and gallery every so many epochs.")] = 10,
+    layout: Layout = None,
+    threads: Threads = None,
+) -> None:
+    """Train a model with the bag of tricks: P x K batches, batch-hard triplet, label-smoothed ID and center loss."""
+    import torch
+
+    from .datasets import open_dataset
+    from .training.config import recipe_for
+    from .training.loop import CHECKPOINT_NAME
+    from .training.loop import train as train_model
+
+    if threads:
+        torch.set_num_threads(threads)
+    asked = {
+        "learning_rate": lr,
+        "people_per_batch": people,
+        "crops_per_person": crops,
+        "input_hw": size,
+    }
+    config = replace(recipe_for(model, epochs), seed=seed, precision=precision, **_given(asked))
+    dataset = open_dataset(data, layout)
+    _show_notices(dataset.notices)
+    path = train_model(
+        config, dataset, out, weights=weights, resume=resume, device=device, eval_every=eval_every, say=_say
+    )
+    print(f"wrote {path}; next:")
+    print(f"  reid-edge eval {path} --data {data}")
+    print(f"  reid-edge export {path} --out {out}")
+    print(f"(every epoch is in {out / CHECKPOINT_NAME}; an interrupted run goes on with --resume)")
+
+
+@app.command(epilog=r"Example: `reid-edge export runs/osnet/model.pth --out models --fp16`")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a torchreid/torchvision file with --model.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME_fp32.onnx, NAME_fp16.onnx.")] = Path(),
+    model: Architecture = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also write the FP16 graph.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Not in this version.")] = False,
+    calibrate: Annotated[Path | None, typer.Option(help="Not in this version.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Compare on these crops; the built-in synthetic ones by default.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="File name stem; the architecture's name by default.")] = None,
+    resize: Resize = None,
+    layout: Layout = None,
+) -> None:
+    """Write self-describing ONNX files, each only after ONNX Runtime agreed with PyTorch on real or synthetic crops."""
+    if int8 or calibrate:
+        raise InputError("INT8 is not in this version: export with --fp16, or without it for FP32")
+    from .export.onnx import export_model, parity_crops
+    from .export.report import exported_table
+    from .images import check_method
+    from .training.checkpoint import load_model
+
+    network, card = load_model(checkpoint, model)
+    if resize:
+        card = card.with_(resize=check_method(resize))
+    crops = parity_crops(card, data, layout)
+    precisions = ("fp32", "fp16") if fp16 else ("fp32",)
+    _print(exported_table(export_model(network, card, out, crops, precisions=precisions, name=name)))
+
+
+@app.command(
+    "eval",
+    epilog=r"Example: `reid-edge eval models/osnet_x0_25_fp32.onnx --data Market-1501 --json eval.json`",
+)
+def evaluate(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="A checkpoint, a .pth or an .onnx file.")],
+    data: Data,
+    model: Architecture = None,
+    distance: Distance = "cosine",
+    resize: Resize = None,
+    part: Part = "test",
+    layout: Layout = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a batch.")] = 32,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Score a model: CMC (ranks 1, 5, 10, 20), mAP and mINP, by the protocol of the data set."""
+    from .evaluation import evaluate as evaluate_model
+    from .evaluation import evaluation_table
+
+    with _engine(model_file, model, threads) as engine:
+        result = evaluate_model(
+            engine, data, distance, layout=layout, part=part, resize=resize, batch=batch, progress=True
+        )
+    _show_notices(result.notices)
+    _print(evaluation_table(result))
+    _write_json(json_file, result.to_dict())
+
+
+@app.command(epilog=r"Example: `reid-edge bench models/*.onnx --data Market-1501 --batch 1 --batch 8`")
+def bench(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX files written by reid-edge export.")],
+    data: Annotated[Path | None, typer.Option(help="Data set to read crops from and to score on.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; give it again for more.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measure each stage at least this long.")] = 2.0,
+    distance: Distance = "cosine",
+    part: Part = "test",
+    layout: Layout = None,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Latency beside accuracy: a row per model and batch, and the change against the first row."""
+    from .benchmarks.report import report_table
+    from .benchmarks.run import bench as run_bench
+
+    report = run_bench(
+        models,
+        data,
+        tuple(batch or (1, 8, 32)),
+        min_seconds=seconds,
+        threads=threads,
+        distance=distance,
+        part=part,
+        layout=layout,
+    )
+    _print(report_table(report))
+    _write_json(json_file, report.to_dict())
+
+
+@app.command(epilog=r"Example: `reid-edge embed crops/ --model models/osnet_x0_25_fp32.onnx --out gallery.npz`")
+def embed(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATHS...", help="Crops, or folders of crops.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="A gallery file (.npz): embeddings float32 [N, D] and labels [N].")],
+    batch: Annotated[int, typer.Option(min=1, help="Crops a batch.")] = 32,
+    threads: Threads = None,
+) -> None:
+    """Embed crops into a gallery file, which `rank --gallery` and `reid_edge.Gallery.load` read."""
+    from .ranking import gallery_of
+
+    gallery = gallery_of(paths, model, batch=batch, threads=threads)
+    gallery.save(out)
+    print(f"wrote {out}: {len(gallery)} embeddings of {gallery.dim} dimensions")
+
+
+@app.command(epilog=r"Example: `reid-edge rank query.jpg --gallery crops/ --model models/osnet_x0_25_fp32.onnx`")
+def rank(
+    queries: Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Crops to look for, or folders of crops.")],
+    gallery: Annotated[Path, typer.Option(help="A folder of crops, or a gallery file written by embed.")],
+    model: Model,
+    top: Annotated[int, typer.Option(min=1, help="How many gallery crops to list for each query.")] = 10,
+    picture: Annotated[Path | None, typer.Option(help="Draw each query with its ranked crops (PNG or JPEG).")] = None,
+    distance: Distance = "cosine",
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Rank a gallery by its distance from each query."""
+    from .ranking import draw_ranking, rank_files, ranking_table
+
+    found = rank_files(queries, gallery, model, top=top, distance=distance, threads=threads)
+    _print(ranking_table(found))
+    if picture:
+        draw_ranking(found, picture)
+        print(f"wrote {picture}")
+    _write_json(json_file, found.to_dict())
+
+
+@data_app.command(epilog=r"Example: `reid-edge data inspect Market-1501`")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A data set folder or a manifest.")],
+    layout: Layout = None,
+    part: Part = "test",
+    check_images: Annotated[bool, typer.Option(help="Decode every crop; --no-check-images is quicker.")] = True,
+    json_file: Json = None,
+) -> None:
+    """Name the layout, count people, cameras and crops of each split, and list what is wrong."""
+    from .inspection import inspect_dataset, inspection_table
+
+    inspection = inspect_dataset(path, layout, part, check_images=check_images)
+    _print(inspection_table(inspection))
+    _write_json(json_file, inspection.to_dict())
+
+
+@data_app.command(epilog=r"Example: `reid-edge data synthesize drawn --people 200 --seed 1`")
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist, or hold the same set.")],
+    people: Annotated[int | None, typer.Option(min=2, help="People to train on.")] = None,
+    test_people: Annotated[int | None, typer.Option(min=2, help="Other people to test on.")] = None,
+    cameras: Annotated[int | None, typer.Option(min=2, help="Cameras that see them.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides every pixel.")] = 0,
+) -> None:
+    """Draw pedestrians seen by several cameras, in Market-1501's layout: a data set that anybody may have."""
+    from .synthetic import synthesize as draw
+
+    asked = {"people": people, "test_people": test_people, "cameras": cameras}
+    print(f"wrote {draw(out, seed=seed, **_given(asked))}")
+
+
+@app.command(epilog=r"Example: `reid-edge demo --out demo`")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demonstration makes.")] = Path("demo"),
+    model: Annotated[str, typer.Option(help="Architecture to train.")] = "mobilenetv3_large",
+    epochs: Annotated[int | None, typer.Option(help="Fewer is quicker.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the drawn people and the training.")] = 0,
+) -> None:
+    """The main job on the built-in people: draw, train, export, evaluate, benchmark, rank."""
+    from .demo import run_demo
+
+    run_demo(out, model=model, epochs=epochs, seed=seed, say=_say, show=_print)
+
+
+def _engine(path: Path, architecture: str | None, threads: int | None) -> Engine:
+    """An engine for an ONNX file, or for anything that `load_model` reads."""
+    from .engine import CHECKPOINT_SUFFIXES, open_engine
+    from .files import require_file
+
+    if require_file(path, "a model").suffix.lower() not in CHECKPOINT_SUFFIXES:
+        return open_engine(path, threads=threads)
+    import torch
+
+    from .training.checkpoint import load_model
+    from .training.inference import TorchEngine
+    from .training.run import device_for
+
+    if threads:
+        torch.set_num_threads(threads)
+    return TorchEngine(*load_model(path, architecture), device_for("auto"))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
+def _show_notices(notices: Sequence[str]) -> None:
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A table in a log or a pipe is not cut at 80 columns.
+    console.width = console.width if console.is_terminal else 160
+    console.print(renderable)
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    from .files import written_whole
+
+    with written_whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path}")

@@ -1,0 +1,241 @@
+"""The command line, as scripts call it: exit codes, one clear line, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_onnx import write_tiny_model
+
+from reid_edge.cli import main
+from reid_edge.synthetic import synthesize
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesize(tmp_path_factory.mktemp("drawn") / "set", people=6, test_people=4, seed=5)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def _first_query(people: Path) -> Path:
+    return min((people / "query").glob("*.jpg"))
+
+
+def test_help_of_every_command_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    for command in (
+        "train",
+        "export",
+        "eval",
+        "bench",
+        "embed",
+        "rank",
+        "demo",
+        "data inspect",
+        "data synthesize",
+    ):
+        assert run(*command.split(), "--help") == 0
+        assert "Example: reid-edge " + command in " ".join(capsys.readouterr().out.split())
+
+
+def test_eval_writes_the_figures_that_scripts_read(people: Path, model: Path, tmp_path: Path) -> None:
+    assert run("eval", model, "--data", people, "--json", tmp_path / "eval.json") == 0
+    figures = json.loads((tmp_path / "eval.json").read_text())
+    for name in ("rank1", "rank5", "rank10", "mAP", "mINP"):
+        assert 0 < figures[name] <= 1
+    for name in ("queries", "valid_queries", "gallery"):
+        assert isinstance(figures[name], int) and figures[name] > 0
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "cityblock", "minkowski:3", "correlation"])
+def test_eval_takes_the_five_distances(people: Path, model: Path, distance: str) -> None:
+    assert run("eval", model, "--data", people, "--distance", distance) == 0
+
+
+def test_embed_then_rank_equals_rank_of_the_folder(people: Path, model: Path, tmp_path: Path) -> None:
+    gallery = people / "bounding_box_test"
+    assert run("embed", gallery, "--model", model, "--out", tmp_path / "g.npz") == 0
+    with np.load(tmp_path / "g.npz", allow_pickle=False) as saved:
+        assert any(saved[name].dtype == np.float32 and saved[name].ndim == 2 for name in saved.files)
+    query = _first_query(people)
+    for source, name in ((tmp_path / "g.npz", "a"), (gallery, "b")):
+        out = tmp_path / f"{name}.json"
+        assert run("rank", query, "--gallery", source, "--model", model, "--top", 5, "--json", out) == 0
+    first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "ab")
+    assert first == second
+    ranked = first["queries"][0]["ranked"]
+    assert len(ranked) == 5
+    assert [row["distance"] for row in ranked] == sorted(row["distance"] for row in ranked)
+
+
+def test_rank_finds_a_crop_in_its_own_folder_and_draws_it(people: Path, model: Path, tmp_path: Path) -> None:
+    query = _first_query(people)
+    command = ("rank", query, "--gallery", people / "query", "--model", model, "--top", 3)
+    assert run(*command, "--picture", tmp_path / "r.png", "--json", tmp_path / "r.json") == 0
+    best = json.loads((tmp_path / "r.json").read_text())["queries"][0]["ranked"][0]
+    assert best["crop"] == str(query) and best["distance"] < 1e-5
+    assert (tmp_path / "r.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_inspect_names_the_layout(people: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("data", "inspect", people, "--json", tmp_path / "i.json") == 0
+    assert "market1501" in capsys.readouterr().out
+    assert "market1501" in (tmp_path / "i.json").read_text()
+
+
+def test_synthesize_twice_is_once(people: Path, tmp_path: Path) -> None:
+    command = ("data", "synthesize", tmp_path / "s", "--people", 4, "--test-people", 2, "--cameras", 2)
+    assert run(*command) == 0
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "s").rglob("*.jpg"))
+    assert run(*command) == 0
+    assert before == sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "s").rglob("*.jpg"))
+    assert run(*command, "--seed", 9) == 2
+
+
+def test_bench_writes_a_row_for_each_model_and_batch(people: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    command = ("bench", model, "--data", people, "--batch", 1, "--batch", 3, "--seconds", 0.1, "--json", out)
+    assert run(*command) == 0
+    assert len(json.loads(out.read_text())["rows"]) == 2
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def _bad(arguments: Sequence[object], expected: str, capsys: pytest.CaptureFixture[str], code: int = 2) -> None:
+    """The command ends with ``code`` and one line on standard error that holds ``expected``."""
+    capsys.readouterr()
+    assert run(*arguments) == code
+    error = capsys.readouterr().err
+    assert error.startswith("reid-edge: ") and len(error.strip().splitlines()) == 1, error
+    assert expected in error, error
+
+
+def test_missing_things_are_named(
+    model: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    for command in (
+        ("eval", model, "--data", gone),
+        ("eval", gone, "--data", people),
+        ("bench", gone, "--data", people),
+        ("embed", gone, "--model", model, "--out", tmp_path / "x.npz"),
+        ("embed", people / "query", "--model", gone, "--out", tmp_path / "x.npz"),
+        ("rank", gone, "--gallery", people / "query", "--model", model),
+        ("rank", _first_query(people), "--gallery", gone, "--model", model),
+        ("data", "inspect", gone),
+    ):
+        _bad(command, str(gone), capsys)
+    assert _files(tmp_path) == []
+
+
+def test_a_wrong_layout_and_an_empty_split_are_refused(
+    model: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    _bad(("eval", model, "--data", tmp_path / "other"), "bounding_box_test", capsys)
+    for name in ("bounding_box_train", "bounding_box_test", "query"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    _bad(("eval", model, "--data", tmp_path / "empty"), "quer", capsys)
+    _bad(("eval", model, "--data", people, "--layout", "nonesuch"), "nonesuch", capsys)
+
+
+def test_bad_crops_are_named(model: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = _first_query(people).read_bytes()
+    truncated, text, empty = tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "empty.jpg"
+    truncated.write_bytes(whole[: len(whole) // 2])
+    text.write_text("not a picture")
+    empty.touch()
+    for path in (truncated, text, empty):
+        _bad(("embed", path, "--model", model, "--out", tmp_path / "x.npz"), path.name, capsys)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_onnx_file_that_is_not_ours_is_refused(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / "foreign.onnx"
+    foreign.write_bytes(b"\x08\x07not an onnx file")
+    _bad(("eval", foreign, "--data", people), "foreign.onnx", capsys)
+    engine = tmp_path / "x.engine"
+    engine.write_bytes(b"plan")
+    _bad(("eval", engine, "--data", people), "x.engine", capsys)
+
+
+def test_someone_elses_real_onnx_file_is_refused(
+    dev_onnx: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _bad(("eval", dev_onnx, "--data", people), "reid-edge export", capsys)
+
+
+def test_checkpoints_that_cannot_be_used_are_refused(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from reid_edge.training.models import build_model
+
+    other, bomb, crater = tmp_path / "other.pth", tmp_path / "bomb.pth", tmp_path / "crater"
+    torch.save(build_model("mobilenetv3_large").state_dict(), other)
+    bomb.write_bytes(pickle.dumps(_Bomb(crater)))
+    out = tmp_path / "out"
+    _bad(("eval", other, "--data", people), "--model", capsys)
+    _bad(("eval", other, "--data", people, "--model", "osnet_x0_25"), "osnet_x0_25", capsys)
+    _bad(("eval", other, "--data", people, "--model", "vgg"), "vgg", capsys)
+    _bad(("export", bomb, "--model", "osnet_x0_25", "--out", out), "bomb.pth", capsys)
+    _bad(("export", other, "--model", "mobilenetv3_large", "--int8", "--out", out), "INT8", capsys)
+    assert not crater.exists() and not out.exists()
+
+
+class _Bomb:
+    def __init__(self, crater: Path) -> None:
+        self.crater = crater
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.crater,)
+
+
+def test_a_full_disk_leaves_no_part_behind(people: Path, model: Path, tmp_path: Path) -> None:
+    """A file size limit stands in for the full disk: the operating system itself refuses the write."""
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))\n"
+        "from reid_edge.cli import main\n"
+        f"main(['embed', {str(people / 'query')!r}, '--model', {str(model)!r}, '--out', {str(tmp_path / 'g.npz')!r}])\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert child.returncode == 2, child.stderr
+    assert "no space left" in child.stderr and len(child.stderr.strip().splitlines()) == 1
+    assert _files(tmp_path) == []
+
+
+def test_a_missing_extra_names_the_pip_command(people: Path, tmp_path: Path) -> None:
+    """An environment without torch, made by hiding it from the import system of a child."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    command = f"train --model osnet_x0_25 --data {people} --out {tmp_path / 'run'}"
+    environment = {**os.environ, "PYTHONPATH": str(hidden)}
+    child = subprocess.run(
+        [sys.executable, "-m", "reid_edge", *command.split()], capture_output=True, text=True, env=environment
+    )
+    assert child.returncode == 2
+    assert "pip install 'reid-edge[train]'" in child.stderr and len(child.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
