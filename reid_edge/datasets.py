@@ -7,6 +7,7 @@ their file names: ``c1s1_`` is Market-1501's, ``c2_f0046182`` Duke's.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Dataset:
     """A data set, opened. ``part`` is what queries and gallery are: "test", or "val" where the set has one.
 
     ``same_camera_filter`` is false for LaST, where every crop has a camera number of its own. ``notices`` are for
-    people to read. ``listing`` also says how many crops were junk and which names did not parse.
+    people to read. ``listing`` also says how many crops were junk and which names did not parse. ``published`` are
+    the crops to train on, queries and gallery of the public set; None when this is another set in its layout.
     """
 
     name: str
@@ -60,7 +62,7 @@ def open_dataset(path: Path | str, layout: str | None = None, part: str = "test"
     if layout == "manifest" or (layout is None and path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES):
         _check_part(part, ("test",), "a manifest")
         return Dataset(path.stem, "manifest", path, read_manifest(path))
-    path = require_folder(path, "a data set")
+    path = require_folder(path, "a data set without a .csv or .parquet manifest")
     row, home = _found(path, layout)
     _check_part(part, row.parts, row.title)
     listing = row.read(home, part)
@@ -75,7 +77,7 @@ def open_dataset(path: Path | str, layout: str | None = None, part: str = "test"
         same_camera_filter=row.same_camera_filter,
         one_numbering=row.one_numbering,
         notices=row.notices,
-        published=row.published.get(part),
+        published=row.published.get(part) if _is_the_public_set(row, home) else None,
     )
 
 
@@ -101,19 +103,30 @@ def crops_in(folder: Path | str) -> list[Path]:
 
 def _found(path: Path, layout: str | None) -> tuple[Layout, Path]:
     rows = [LAYOUTS[layout]] if layout else list(LAYOUTS.values())
-    homes = [(row, home) for row in rows if (home := row.home(path)) is not None]
+    homes = {row.name: home for row in rows if (home := row.home(path)) is not None}
     if not homes:
         raise DatasetError(f"{path} is in no known layout: {_wanted(rows)}; {_seen(path)}")
-    names = [row.name for row, _ in homes]
-    if layout is None and {"market1501", "dukemtmc"} <= set(names):
-        other = "market1501" if _is_duke(homes[names.index("dukemtmc")][1]) else "dukemtmc"
-        homes = [pair for pair in homes if pair[0].name != other]
-    return homes[0]
+    if "dukemtmc" in homes and homes["dukemtmc"] == homes.get("market1501"):
+        del homes["market1501" if _is_duke(homes["dukemtmc"]) else "dukemtmc"]
+    if len(homes) > 1:
+        raise DatasetError(f"{path} holds several data sets: give the folder of one: {_named(homes)}")
+    ((name, home),) = homes.items()
+    return LAYOUTS[name], home
 
 
 def _is_duke(home: Path) -> bool:
-    sample = next((crop for name in ("query", "bounding_box_test") for crop in images_below(home / name)), None)
-    return "duke" in home.name.lower() or (sample is not None and _DUKE_FRAME.match(sample.name) is not None)
+    crops = (crop.name for name in ("query", "bounding_box_test") for crop in images_below(home / name))
+    sample = next((name for name in crops if market_name(name)), "")
+    return "duke" in home.name.lower() or _DUKE_FRAME.match(sample) is not None
+
+
+def _is_the_public_set(row: Layout, home: Path) -> bool:
+    """Market-1501's layout is everybody's, the built-in set's too; the others' are theirs alone."""
+    return row.name != "market1501" or "market" in home.name.lower()
+
+
+def _named(homes: Mapping[str, Path]) -> str:
+    return ", ".join(f"{home} ({name})" for name, home in homes.items())
 
 
 def _check_part(part: str, known: tuple[str, ...], what: str) -> None:

@@ -17,6 +17,7 @@ from .records import Crop
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 __all__ = ["Counts", "Inspection", "Problem", "inspect_dataset", "inspection_table"]
 
@@ -74,9 +75,9 @@ def inspect_dataset(
 ) -> Inspection:
     """Count people, cameras and crops of each split, and look for what would hurt.
 
-    Looked for: files whose names do not parse; with ``check_images`` crops that cannot be decoded; people to train on
-    and queries that only one camera saw; people in both train and test; crops in two splits; counts other than the
-    published. Raises DatasetError as `open_dataset` does; problems are found, not raised.
+    Looked for: empty splits; files whose names do not parse; with ``check_images`` crops that cannot be decoded or
+    have no pixels; people to train on and queries that only one camera saw; people in both train and test; crops
+    listed twice; counts other than the published. Raises as `open_dataset` does; problems are found, not raised.
     """
     dataset = open_dataset(path, layout, part)
     split = dataset.split
@@ -105,22 +106,34 @@ def inspection_table(inspection: Inspection) -> RenderableType:
     from rich.text import Text
 
     title = f"{inspection.name}: layout {inspection.layout}, {inspection.part} part"
-    table = Table("split", "crops", "people", "cameras", "distractors", title=title)
+    table = Table("split", "crops", "people", "cameras", "distractors", title=_line(title))
     for name, counts in inspection.splits.items():
         table.add_row(name, *(str(value) for value in asdict(counts).values()))
-    lines = [Text(f"note: {notice}") for notice in inspection.notices]
+    lines = [_line(f"note: {notice}") for notice in inspection.notices]
     if inspection.junk:
-        lines.append(Text(f"{inspection.junk} crops are junk (person -1) and were left out, as the protocol says"))
+        kinds = "person below 0, or person 0 outside the gallery"
+        lines.append(Text(f"{inspection.junk} crops are junk ({kinds}) and were left out, as the protocol says"))
     for kind, count in inspection.kinds.items():
         lines.append(Text(f"{kind}: {count}", style="bold yellow"))
         own = [problem for problem in inspection.problems if problem.kind == kind]
-        lines += [Text(f"  {problem.message}") for problem in own]
+        lines += [_line(f"  {problem.message}") for problem in own]
         lines += [Text(f"  and {count - len(own)} more")] if count > len(own) else []
     return Group(table, *lines, *([] if inspection.kinds else [Text("nothing wrong was found", style="green")]))
 
 
+def _line(text: str) -> Text:
+    """File names may hold line breaks, terminal codes or bytes that are no text: those are shown escaped."""
+    from rich.text import Text
+
+    return Text("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text))
+
+
 def _problems(dataset: Dataset) -> Iterator[Problem]:
     split = dataset.split
+    for name, crops in zip(("train", "query", "gallery"), _parts(dataset), strict=True):
+        if not crops:
+            use = "train on" if name == "train" else "evaluate with"
+            yield Problem("empty splits", f"there are no {name} crops: this set cannot be used to {use}")
     for path in dataset.listing.unparsed:
         yield Problem("names that do not parse", f"{path.name}: left out; rename it or use a manifest", str(path))
     if dataset.same_camera_filter:

@@ -6,6 +6,7 @@ lists the crops there. Counts and conventions are those of the data sets' own pa
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,21 @@ from pathlib import Path
 from .errors import DatasetError
 from .records import Crop, Split
 
-__all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "Layout", "Listing", "images_below", "market_name"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LAYOUTS",
+    "Layout",
+    "Listing",
+    "images_below",
+    "last_name",
+    "market_name",
+    "whole_number",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """What counts as a crop; anything else in a folder (Thumbs.db, readme.txt) is passed over."""
 
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _MARKET = re.compile(r"([-\d]+)_c(\d+)")
 _DUKE = re.compile(r"(\d+)_c(\d+)")
 _DUKE_NOTICE = (
@@ -73,20 +84,45 @@ def market_name(name: str) -> tuple[int, int] | None:
     return _ids(_MARKET, name)
 
 
+def last_name(name: str) -> tuple[int, str] | None:
+    """Person and last token of a file name in LaST's form, or None for another name.
+
+    In ``train`` the last token labels the clothes, within one person; val and test have no such label.
+
+    >>> last_name("000123_7_41_0_2.jpg"), last_name("me.jpg")
+    ((123, '2'), None)
+    """
+    tokens = Path(name).stem.split("_")
+    pid = whole_number(tokens[0])
+    return None if pid is None or pid < 0 else (pid, tokens[-1])
+
+
+def whole_number(text: str) -> int | None:
+    """The number that ``text`` writes in plain digits, or None. It fits 64 bits: 18 digits at most.
+
+    >>> whole_number("-1"), whole_number("1.0"), whole_number("1-2"), whole_number("9" * 19)
+    (-1, None, None, None)
+    """
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
 def images_below(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The image files in ``folder``, or with ``deep`` also below it, sorted; [] when there is no such folder."""
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    """The image files in ``folder``, or with ``deep`` also below it, sorted; [] when there is no such folder.
+
+    Hidden files are none: macOS leaves a ``._0002_c1s1.jpg`` that is no image beside each file it copies.
+    """
+    found: list[Path] = []
+    for parent, below, names in os.walk(folder):
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+        if not deep:
+            below.clear()
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _ids(pattern: re.Pattern[str], name: str) -> tuple[int, int] | None:
     match = pattern.match(name)
-    if match is None:
-        return None
-    try:
-        return int(match[1]), int(match[2])
-    except ValueError:  # "1-2" is made of the right characters, and no number
-        return None
+    pid, camid = (whole_number(text) for text in match.groups()) if match else (None, None)
+    return None if pid is None or camid is None else (pid, camid)
 
 
 def _market(root: Path, part: str) -> Listing:
@@ -128,12 +164,12 @@ def _last(root: Path, part: str) -> Listing:
     for folder in folders:
         crops = []
         for path in images_below(folder, deep=True):
-            first = path.name.split("_")[0]
-            if first.isascii() and first.isdigit():
-                crops.append(Crop(path, int(first), camera))
-                camera += 1
-            else:
+            named = last_name(path.name)
+            if named is None:
                 unparsed.append(path)
+            else:
+                crops.append(Crop(path, named[0], camera))
+                camera += 1
         parts.append(tuple(crops))
     return Listing(Split(*parts), 0, tuple(unparsed))
 
@@ -159,14 +195,16 @@ def _read_list(path: Path, folder: Path, crops: list[Crop], unparsed: list[Path]
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        name, _, pid = line.strip().rpartition(" ")
-        if not name or not (pid.isascii() and pid.isdigit()):
+        name, _, last = line.strip().rpartition(" ")
+        pid = whole_number(last)
+        if not name or pid is None or pid < 0:
             raise DatasetError(f"{path}, line {number}: {line[:80]!r} is not 'path pid': get the list again")
         tokens = Path(name).name.split("_")
-        if len(tokens) > 2 and tokens[2].isascii() and tokens[2].isdigit():
-            crops.append(Crop(folder / name, int(pid), int(tokens[2])))
-        else:
+        camid = whole_number(tokens[2]) if len(tokens) > 2 else None
+        if camid is None:
             unparsed.append(folder / name)
+        else:
+            crops.append(Crop(folder / name, pid, camid))
 
 
 _THREE = ("bounding_box_train", "bounding_box_test", "query")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError, MissingExtraError
 from .files import require_file
-from .layouts import Listing
+from .layouts import Listing, whole_number
 from .records import Crop, Split
 
 __all__ = ["MANIFEST_SUFFIXES", "read_manifest"]
@@ -44,20 +45,30 @@ def read_manifest(path: Path | str) -> Listing:
 def _crop(row: dict[str, Any], base: Path, where: str) -> tuple[Crop, str]:
     split = str(row["split"])
     if split not in _SPLITS:
-        raise DatasetError(f"{where}: split {split!r} is unknown: give {', '.join(_SPLITS)}")
-    if not row["path"]:
-        raise DatasetError(f"{where}: the path is empty: name an image file")
-    path = base / str(row["path"])
-    if not path.is_file():
-        raise DatasetError(f"{where}: {path} does not exist: paths start at the manifest's folder")
+        raise DatasetError(f"{where}: split {_shown(split)} is unknown: give {', '.join(_SPLITS)}")
+    path = base / _file_name(row["path"], base, where)
     return Crop(path, _whole(row["pid"], "pid", where), _whole(row["camid"], "camid", where)), split
 
 
+def _file_name(value: Any, base: Path, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise DatasetError(f"{where}: path {_shown(value)} is empty or no text: name an image file")
+    if not os.path.isfile(base / value):  # Path.is_file raises for a name that is too long
+        raise DatasetError(f"{where}: {_shown(value)} does not exist, seen from the manifest's folder: mend the path")
+    return value
+
+
 def _whole(value: Any, column: str, where: str) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise DatasetError(f"{where}: {column} {value!r} is no whole number") from None
+    number = whole_number(str(value).strip())
+    if number is None:
+        raise DatasetError(f"{where}: {column} {_shown(value)} is no whole number: write 18 digits at most, no point")
+    return number
+
+
+def _shown(value: Any) -> str:
+    """On one line, and cut short: a manifest may hold anything."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
 
 
 def _csv_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -83,7 +94,7 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         table = pyarrow.parquet.ParquetFile(path)
         _check_columns(table.schema_arrow.names, path)
         rows = table.read(columns=list(_COLUMNS)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # damage shows in many ways
         reason = " ".join(str(error).split())[:200]
         raise DatasetError(f"{path} is no Parquet file ({reason}): write it again, or use CSV") from None
     for number, row in enumerate(rows, start=1):
@@ -91,6 +102,11 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def _check_columns(names: Iterable[str], path: Path) -> None:
+    names = list(names)
     missing = [column for column in _COLUMNS if column not in names]
     if missing:
-        raise DatasetError(f"{path} lacks the column {', '.join(missing)}: a manifest has {', '.join(_COLUMNS)}")
+        found = _shown(", ".join(names))
+        raise DatasetError(f"{path} lacks the column {', '.join(missing)}: name it in the header, now {found}")
+    twice = [column for column in _COLUMNS if names.count(column) > 1]
+    if twice:
+        raise DatasetError(f"{path} has the column {', '.join(twice)} twice: keep one")

@@ -16,9 +16,7 @@ PLAIN = TrainConfig(model="osnet_x0_25", input_hw=(32, 32), flip=0.0, pad=0, era
 
 
 def _images(count: int = 6) -> torch.Tensor:
-    return torch.randint(
-        0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    return torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def test_normalised_by_hand() -> None:

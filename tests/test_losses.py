@@ -38,9 +38,7 @@ def test_batch_hard_triplet_equals_three_nested_loops() -> None:
     labels = torch.arange(6).repeat_interleave(4)[torch.randperm(24)]
     total = 0.0
     for a in range(24):
-        positives = [
-            float((features[a] - features[p]).norm()) for p in range(24) if labels[p] == labels[a] and p != a
-        ]
+        positives = [float((features[a] - features[p]).norm()) for p in range(24) if labels[p] == labels[a] and p != a]
         negatives = [float((features[a] - features[n]).norm()) for n in range(24) if labels[n] != labels[a]]
         total += max(0.0, 0.3 + max(positives) - min(negatives))
     assert float(batch_hard_triplet(features, labels, 0.3)) == pytest.approx(total / 24, rel=1e-4)

@@ -115,9 +115,7 @@ def test_a_finished_model_cannot_be_resumed(people: Dataset, tmp_path: Path) -> 
         Run(config, 8).load_state(load_checkpoint(path), str(path))
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_parts_and_updates_nothing(
-    people: Dataset, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_stops_with_its_parts_and_updates_nothing(people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(GateError, match=r"not finite at epoch 1, iteration \d+ \(id .*, triplet .*, center "):
         train(replace(TINY, learning_rate=1e30), people, tmp_path / "run", say=lambda _: None)
     assert not (tmp_path / "run" / CHECKPOINT_NAME).exists()
@@ -158,9 +156,7 @@ def test_a_gpu_trains_with_mixed_precision(people: Dataset, tmp_path: Path) -> N
 def test_the_command_line_trains_in_a_fresh_process(people: Dataset, tmp_path: Path) -> None:
     command = f"train --model osnet_x0_25 --data {people.root} --out {tmp_path / 'run'} --epochs 1"
     command += " -P 4 -K 2 --size 64 32"
-    child = subprocess.run(
-        [sys.executable, "-m", "reid_edge", *command.split()], capture_output=True, text=True
-    )
+    child = subprocess.run([sys.executable, "-m", "reid_edge", *command.split()], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     assert "epoch 1: id " in child.stdout and "rank1" in child.stdout
     assert f"reid-edge export {tmp_path / 'run' / 'model.pth'}" in child.stdout

@@ -1,0 +1,272 @@
+"""The built-in data set: drawn pedestrians seen by several cameras, in Market-1501's layout and file names.
+
+Real re-identification sets may not be passed on; this one shows nobody, and is made in seconds. It has the difficulty of
+the real task in small: strangers dressed alike, the same person in another light, from another side, cut off or half
+hidden. Every pixel follows from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .progress import track
+from .synthetic_camera import Camera, draw_cameras, occlude
+from .synthetic_person import Colour, Garment, Image, Person, Pose, draw_person
+
+__all__ = ["synthesize"]
+
+_VERSION = 1  # goes up whenever the same seed gives other pixels
+_MANIFEST = "synthetic.json"
+_TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
+_MOST_CAMERAS, _MOST_PEOPLE = 9, 9999  # what the file names have digits for
+_STRANGERS_PER_PERSON, _JUNK_PER_PERSON = 2, 1
+_ALIKE = 4  # so many people share one wardrobe
+
+_CLOTHES: tuple[Colour, ...] = (
+    *((25, 25, 28), (60, 60, 64), (130, 130, 132), (232, 232, 228), (28, 36, 80), (50, 90, 165), (150, 25, 35)),
+    *((35, 90, 50), (190, 165, 120), (95, 65, 45), (225, 185, 50), (220, 120, 150), (105, 60, 130), (225, 110, 40)),
+)
+_SKINS: tuple[Colour, ...] = ((245, 215, 190), (230, 185, 150), (190, 140, 105), (140, 95, 65), (90, 60, 45))
+_HAIRS: tuple[Colour, ...] = ((20, 18, 16), (60, 40, 25), (120, 80, 40), (205, 170, 105), (140, 140, 140))
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One crop to draw: of whom (None: of nobody), by which camera, for which folder.
+
+    ``yaw`` is the walker's, ``misfit`` how badly the detector's box fits: 1 is usual.
+    """
+
+    folder: str
+    pid: int
+    camera: int
+    person: Person | None
+    yaw: float
+    misfit: float = 1.0
+
+    def name(self, frame: int) -> str:
+        pid = "-1" if self.pid < 0 else f"{self.pid:04d}"
+        return f"{pid}_c{self.camera + 1}s1_{frame:06d}_00.jpg"
+
+
+def synthesize(
+    out: Path | str,
+    *,
+    people: int = 160,
+    test_people: int = 80,
+    cameras: int = 6,
+    images_per_camera: int = 4,
+    seed: int = 0,
+    size_hw: tuple[int, int] = (128, 64),
+    progress: bool = True,
+) -> Path:
+    """Draw the set into the folder ``out`` and return its path; a folder that holds this very set is left as it is.
+
+    ``people`` are trained on and ``test_people`` others are tested on. Each passes two to all of the ``cameras``, and
+    each of these keeps ``images_per_camera`` crops: JPEG, RGB, ``size_hw`` pixels. Of a test person's crops, the first of
+    each camera is a query and the rest is gallery. The gallery also holds strangers (person 0) and junk (person -1) in
+    proportion to the test people. ``out`` appears whole or not at all.
+
+    Raises InputError for numbers that make no data set, and for an ``out`` that holds anything else.
+    """
+    out = Path(out)
+    settings: dict[str, Any] = {
+        "people": people,
+        "test_people": test_people,
+        "cameras": cameras,
+        "images_per_camera": images_per_camera,
+        "seed": seed,
+        "size_hw": [int(side) for side in size_hw],
+    }
+    _check(**settings)
+    manifest = {"made_by": "reid-edge data synthesize", "version": _VERSION, **settings}
+    if _holds(out, manifest):
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        beside = Path(scratch) / "set"
+        count = _write_crops(beside, **settings, progress=progress)
+        text = json.dumps({**manifest, "images": count}, indent=1)
+        (beside / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+        if out.exists():
+            out.rmdir()  # it is empty
+        beside.rename(out)
+    return out
+
+
+def _check(people: int, test_people: int, cameras: int, images_per_camera: int, seed: int, size_hw: list[int]) -> None:
+    def require(holds: bool, remedy: str) -> None:
+        if not holds:
+            raise InputError(f"cannot draw this data set: {remedy}")
+
+    require(people >= 1 and test_people >= 1, "give at least 1 person to train on and 1 to test on")
+    require(people + test_people <= _MOST_PEOPLE, f"give at most {_MOST_PEOPLE} people in all")
+    require(2 <= cameras <= _MOST_CAMERAS, f"give 2 to {_MOST_CAMERAS} cameras")
+    require(images_per_camera >= 2, "give at least 2 images per camera, a query and one for the gallery")
+    require(seed >= 0, "give a seed of 0 or more")
+    require(len(size_hw) == 2 and min(size_hw) >= 32, "give a size of at least 32 x 32 pixels")
+
+
+def _holds(out: Path, manifest: dict[str, Any]) -> bool:
+    """Whether ``out`` is this set already; False where it is free. Raises InputError where it is anything else."""
+    if out.is_file():
+        raise InputError(f"{out} is a file: name a folder that does not exist yet")
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    try:
+        stored = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
+        images = stored.pop("images")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        raise InputError(f"{out} already holds something else: name another folder") from None
+    if stored != manifest:
+        differing = ", ".join(
+            f"{k} {stored.get(k)} not {manifest[k]}" for k in manifest if stored.get(k) != manifest[k]
+        )
+        raise InputError(f"{out} already holds a set made otherwise ({differing}): delete it or name another folder")
+    if (found := sum(1 for _ in out.glob("*/*.jpg"))) != images:
+        raise InputError(f"{out} holds {found} of its {images} crops: delete it to have it drawn again")
+    return True
+
+
+def _write_crops(
+    out: Path,
+    *,
+    people: int,
+    test_people: int,
+    cameras: int,
+    images_per_camera: int,
+    seed: int,
+    size_hw: list[int],
+    progress: bool,
+) -> int:
+    """Draw every crop below ``out`` and return how many there are."""
+    height, width = size_hw
+    canvas_hw = 2 * height, 2 * width  # reducing a drawing twice as large smooths its edges
+    seen_by = draw_cameras(cameras, canvas_hw, np.random.default_rng([seed, 0]))
+    shots = list(_shots(people, test_people, seen_by, images_per_camera, np.random.default_rng([seed, 1])))
+    for folder in (_TRAIN, _QUERY, _GALLERY):
+        (out / folder).mkdir(parents=True)
+    for frame, shot in enumerate(track(shots, "drawing people") if progress else shots, start=1):
+        rng = np.random.default_rng([seed, 2, frame])
+        camera = seen_by[shot.camera]
+        data = camera.photograph(_drawing(shot, camera, canvas_hw, rng), (height, width), rng)
+        (out / shot.folder / shot.name(frame)).write_bytes(data)
+    return len(shots)
+
+
+def _shots(
+    people: int, test_people: int, cameras: list[Camera], images: int, rng: np.random.Generator
+) -> Iterator[_Shot]:
+    """Every crop of the set, in the order of the file names' frame numbers."""
+    for pid, person in enumerate(_dressed(people, rng), start=1):
+        for shot in _passes(pid, person, cameras, images, rng):
+            yield replace(shot, folder=_TRAIN)
+    for pid, person in enumerate(_dressed(test_people, rng), start=people + 1):
+        for index, shot in enumerate(_passes(pid, person, cameras, images, rng)):
+            yield replace(shot, folder=_GALLERY if index % images else _QUERY)
+    for person in _dressed(_STRANGERS_PER_PERSON * test_people, rng):
+        camera = int(rng.integers(len(cameras)))
+        yield _Shot(_GALLERY, 0, camera, person, _yaw(cameras[camera], rng), misfit=rng.choice([1.0, 3.0]))
+    for person in _dressed(_JUNK_PER_PERSON * test_people, rng):
+        camera = int(rng.integers(len(cameras)))
+        seen = person if rng.random() < 0.7 else None
+        yield _Shot(_GALLERY, -1, camera, seen, _yaw(cameras[camera], rng), misfit=8.0)
+
+
+def _passes(pid: int, person: Person, cameras: list[Camera], images: int, rng: np.random.Generator) -> Iterator[_Shot]:
+    """``images`` shots by each of the cameras that a person walks past, camera by camera."""
+    number = int(rng.integers(2, len(cameras) + 1))
+    for camera in rng.permutation(len(cameras))[:number].tolist():
+        yaw = _yaw(cameras[camera], rng)
+        for _ in range(images):
+            yield _Shot(_GALLERY, pid, camera, person, yaw + rng.normal(0, 0.2))
+
+
+def _yaw(camera: Camera, rng: np.random.Generator) -> float:
+    """A walker's angle: most go along the camera's own way, some of them back."""
+    return float(camera.yaw + rng.choice([0.0, np.pi]) + rng.normal(0, 0.4))
+
+
+def _dressed(count: int, rng: np.random.Generator) -> Iterator[Person]:
+    """``count`` people; each few in a row share the colours of their clothes, so that colour alone does not name one."""
+    for index in range(count):
+        if index % _ALIKE == 0:
+            colours = [_CLOTHES[i] for i in rng.choice(len(_CLOTHES), 2)]
+        yield _person(colours[0], colours[1], rng)
+
+
+def _person(upper: Colour, lower: Colour, rng: np.random.Generator) -> Person:
+    def some(options: tuple[Any, ...], weights: tuple[float, ...] | None = None) -> Any:
+        p = None if weights is None else np.array(weights) / sum(weights)
+        return options[int(rng.choice(len(options), p=p))]
+
+    def cloth(colour: Colour, patterns: tuple[str, ...], weights: tuple[float, ...]) -> Garment:
+        second = _varied(some(tuple(c for c in _CLOTHES if c != colour)), rng)
+        return Garment(_varied(colour, rng), second, some(patterns, weights), rng.uniform(0.045, 0.11))
+
+    tops, bottoms = ("plain", "rows", "columns", "checks", "block", "open", "logo"), ("plain", "rows", "checks")
+    return Person(
+        height=rng.uniform(0.92, 1.06),
+        girth=rng.uniform(0.85, 1.2),
+        head=rng.uniform(0.9, 1.12),
+        skin=_varied(some(_SKINS), rng),
+        hair=_varied(some(_HAIRS), rng),
+        hair_style=some(("short", "long", "bun", "bald"), (5, 3, 1, 1)),
+        hat=_varied(some(_CLOTHES), rng) if rng.random() < 0.2 else None,
+        upper=cloth(upper, tops, (3, 2, 2, 1, 2, 3, 3)),
+        sleeves=some(("long", "short", "none"), (5, 4, 1)),
+        lower=cloth(lower, bottoms, (6, 1, 1)),
+        legwear=some(("trousers", "shorts", "skirt"), (5, 2, 2)),
+        shoes=_varied(some(_CLOTHES), rng),
+        bag=some(("none", "backpack", "shoulder", "hand"), (4, 3, 2, 2)),
+        bag_colour=_varied(some(_CLOTHES), rng),
+        side=some((-1, 1)),
+    )
+
+
+def _varied(colour: Colour, rng: np.random.Generator) -> Colour:
+    """Another dye of the same colour."""
+    red, green, blue = np.clip(np.array(colour) + rng.normal(0, 9, 3), 0, 255).astype(int).tolist()
+    return red, green, blue
+
+
+def _drawing(shot: _Shot, camera: Camera, image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
+    """The scene with the walker in it, and now and then with somebody behind or something before them."""
+    image = camera.backdrop(image_hw, rng)
+    if rng.random() < 0.15:
+        _passer_by(image, camera, rng)
+    if shot.person is not None:
+        pose = _pose(image_hw, shot.yaw, camera, shot.misfit, rng)
+        draw_person(image, shot.person, pose)
+    if rng.random() < 0.06:
+        _passer_by(image, camera, rng)
+    occlude(image, 0.2, rng)
+    return image
+
+
+def _pose(image_hw: tuple[int, int], yaw: float, camera: Camera, misfit: float, rng: np.random.Generator) -> Pose:
+    height, width = image_hw
+    return Pose(
+        x=width * (0.5 + misfit * rng.normal(0, 0.04)),
+        ground=height * (0.965 + misfit * rng.normal(0, 0.02)),
+        scale=height * 0.94 * np.exp(misfit * rng.normal(0, 0.04)),
+        yaw=yaw,
+        phase=rng.uniform(0, 2 * np.pi),
+        light=camera.light,
+    )
+
+
+def _passer_by(image: Image, camera: Camera, rng: np.random.Generator) -> None:
+    """A stranger at the edge of the crop."""
+    (person,) = _dressed(1, rng)
+    pose = _pose(image.shape[:2], _yaw(camera, rng), camera, 2.0, rng)
+    aside = rng.choice([-1, 1]) * rng.uniform(0.35, 0.55) * image.shape[1]
+    draw_person(image, person, replace(pose, x=pose.x + aside))

@@ -1,0 +1,236 @@
+"""FP16 graphs: where the body begins and ends, which weights are refused, and what a GPU would store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
+
+from reid_edge.card import ModelCard
+from reid_edge.engine_onnx import OnnxEngine
+from reid_edge.errors import GateError, ModelError
+from reid_edge.export.fp16 import body_values, fp16_from_fp32, simulated_fp16
+from reid_edge.export.graph import constants, write_onnx
+
+Array = NDArray[Any]
+FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
+SIDE = 16
+
+
+@pytest.fixture
+def weights() -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    return {
+        "first": rng.standard_normal((4, 3, 3, 3)) / 3,
+        "squeeze": rng.standard_normal((4, 4, 1, 1)),
+        "second": rng.standard_normal((6, 4, 1, 1)),
+        "second_bias": rng.standard_normal(6),
+        "head": rng.standard_normal((6, 5)),
+    }
+
+
+def network(weights: Mapping[str, Array]) -> ModelProto:
+    """Two convolutions with squeeze-and-excitation between, then a global mean, a linear head and the L2 norm."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=FP32),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["nchw", "std"], ["normal"]),
+        helper.make_node("Conv", ["normal", "first"], ["map1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["map1"], ["relu1"]),
+        helper.make_node("ReduceMean", ["relu1", "area"], ["squeezed"]),
+        helper.make_node("Conv", ["squeezed", "squeeze"], ["excited"]),
+        helper.make_node("HardSigmoid", ["excited"], ["gate"]),
+        helper.make_node("Mul", ["relu1", "gate"], ["gated"]),
+        helper.make_node("AveragePool", ["gated"], ["smaller"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["smaller", "second", "second_bias"], ["map2"]),
+        helper.make_node("ReduceMean", ["map2", "area"], ["vector"], keepdims=0),
+        helper.make_node("Gemm", ["vector", "head"], ["feature"]),
+        helper.make_node("ReduceL2", ["feature", "axis"], ["norm"]),
+        helper.make_node("Div", ["feature", "norm"], ["embeddings"]),
+    ]
+    floats = {"std": np.float32(255), **weights}
+    integers = {"area": np.array([2, 3]), "axis": np.array([1])}
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("embeddings", FP32, ["N", 5])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in floats.items()]
+        + [numpy_helper.from_array(value, name) for name, value in integers.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def types_of(model: ModelProto) -> dict[str, int]:
+    return {
+        value.name: value.type.tensor_type.elem_type for value in shape_inference.infer_shapes(model).graph.value_info
+    }
+
+
+def run(model: ModelProto, images: Array) -> Array:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    answer: Array = session.run(None, {"images": images})[0]
+    return answer
+
+
+@pytest.fixture
+def images() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def test_the_body_goes_from_the_first_convolution_to_the_last_map(weights: dict[str, Array]) -> None:
+    """The mean of squeeze-and-excitation is inside it, as is a pool with a convolution behind it."""
+    body = {"map1", "relu1", "squeezed", "excited", "gate", "gated", "smaller", "map2"}
+    assert body_values(network(weights).graph) == body
+
+
+def test_both_ends_stay_in_fp32(weights: dict[str, Array]) -> None:
+    half = fp16_from_fp32(network(weights))
+    types = types_of(half)
+    assert {types[name] for name in ("float", "nchw", "normal", "vector", "feature", "norm")} == {FP32}
+    assert {types[name] for name in body_values(network(weights).graph)} == {FP16}
+    casts = [(node.input[0], node.output[0]) for node in half.graph.node if node.op_type == "Cast"]
+    assert casts == [("images", "float"), ("normal", "normal_fp16"), ("map2", "map2_fp32")]
+
+
+def test_the_weights_of_the_body_are_halved_and_those_of_the_head_are_not(weights: dict[str, Array]) -> None:
+    kinds = {name: array.dtype for name, array in constants(fp16_from_fp32(network(weights)).graph).items()}
+    halved = {name for name, kind in kinds.items() if kind == np.float16}
+    assert halved == {"first.fp16", "squeeze.fp16", "second.fp16", "second_bias.fp16"}
+    assert {name for name, kind in kinds.items() if kind == np.float32} == {"std", "head"}
+
+
+def test_a_weight_that_body_and_head_share_is_kept_in_both(weights: dict[str, Array]) -> None:
+    model = network({**weights, "second": np.ones((6, 4, 1, 1)), "head": np.ones((6, 6))})
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 6
+    model.graph.node[-3].input.append("second_bias")
+    kinds = {name: array.dtype for name, array in constants(fp16_from_fp32(model).graph).items()}
+    assert (kinds["second_bias.fp16"], kinds["second_bias"]) == (np.float16, np.float32)
+
+
+def test_the_answer_is_that_of_fp32_up_to_rounding(weights: dict[str, Array], images: NDArray[np.uint8]) -> None:
+    model = network(weights)
+    exact = run(model, images)
+    for form in (fp16_from_fp32(model), simulated_fp16(fp16_from_fp32(model))):
+        answer = run(form, images)
+        assert answer.dtype == np.float32
+        np.testing.assert_allclose(answer, exact, atol=2e-3)
+        assert not np.array_equal(answer, exact), "nothing was rounded"
+
+
+def test_the_model_given_is_not_changed(weights: dict[str, Array]) -> None:
+    model = network(weights)
+    before = model.SerializeToString(deterministic=True)
+    half = fp16_from_fp32(model)
+    half_before = half.SerializeToString(deterministic=True)
+    simulated_fp16(half)
+    assert model.SerializeToString(deterministic=True) == before
+    assert half.SerializeToString(deterministic=True) == half_before
+
+
+def test_weights_beyond_fp16_are_refused_by_name(weights: dict[str, Array]) -> None:
+    weights["second"][2, 1] = -70000
+    with pytest.raises(GateError, match=r"weights second reach 7e\+04, beyond the 65504 of FP16: leave out --fp16"):
+        fp16_from_fp32(network(weights))
+
+
+def test_a_bias_beyond_fp16_is_refused_too(weights: dict[str, Array]) -> None:
+    weights["second_bias"][0] = 66000
+    with pytest.raises(GateError, match="weights second_bias reach"):
+        fp16_from_fp32(network(weights))
+
+
+def test_a_head_may_leave_the_range_of_fp16(weights: dict[str, Array]) -> None:
+    weights["head"] = weights["head"] * 1e6
+    fp16_from_fp32(network(weights))
+
+
+def test_weights_that_vanish_in_fp16_are_refused_by_name(weights: dict[str, Array]) -> None:
+    weights["squeeze"] = weights["squeeze"] * 1e-8
+    with pytest.raises(GateError, match=r"weights squeeze are too small for FP16, which changes them by \d+"):
+        fp16_from_fp32(network(weights))
+
+
+def test_a_dead_channel_and_a_tiny_bias_may_vanish(weights: dict[str, Array]) -> None:
+    """A channel that training switched off has weights of 1e-9 beside others of 1."""
+    weights["second"][3] *= 1e-9
+    weights["second_bias"] = np.full(6, 1e-9)
+    weights["squeeze"][:] = 0
+    fp16_from_fp32(network(weights))
+
+
+def test_a_graph_without_a_global_mean_is_refused(weights: dict[str, Array]) -> None:
+    model = network(weights)
+    del model.graph.node[11:]
+    model.graph.output[0].name = "map2"
+    with pytest.raises(ModelError, match="no global mean after its convolutions"):
+        fp16_from_fp32(model)
+
+
+def planted_overflow(weights: dict[str, Array]) -> ModelProto:
+    """Weights that FP16 holds, and a first map that reaches hundreds of thousands."""
+    return network(
+        {
+            **weights,
+            "first": weights["first"] * 5e4,
+            "second": weights["second"] / 5e4,
+            "squeeze": 0 * weights["squeeze"],
+        }
+    )
+
+
+def planted_underflow(weights: dict[str, Array]) -> ModelProto:
+    """Weights that FP16 holds, and a first map below its smallest number, 6e-8."""
+    return network({**weights, "first": weights["first"] * 1e-3, "second_bias": np.zeros(6), "std": np.float32(2e7)})
+
+
+def written(model: ModelProto, path: Path) -> Path:
+    card = ModelCard("network", 5, input_hw=(SIDE, SIDE), precision="fp16")
+    write_onnx(model, card, path)
+    return path
+
+
+def test_the_simulation_shows_an_overflow(weights: dict[str, Array], images: NDArray[np.uint8], tmp_path: Path) -> None:
+    half = fp16_from_fp32(planted_overflow(weights))
+    with OnnxEngine(written(simulated_fp16(half), tmp_path / "m.onnx")) as engine, pytest.raises(ModelError) as error:
+        engine.run(images)
+    assert "not finite" in str(error.value)
+
+
+def test_the_simulation_shows_values_too_small_for_fp16(weights: dict[str, Array], images: NDArray[np.uint8]) -> None:
+    model = planted_underflow(weights)
+    assert np.isfinite(run(model, images)).all()
+    answer = run(simulated_fp16(fp16_from_fp32(model)), images)
+    assert np.isnan(answer).all()  # 0 / 0: this network's norm has no epsilon
+
+
+def test_the_simulation_rounds_every_stored_value_by_hand() -> None:
+    """One pixel of 2049: FP16 holds 2048 and 2050, and ties go to the even one. 2048 x 1.0009765625 is 2050 in FP16."""
+    nodes = [
+        helper.make_node("Conv", ["x", "one"], ["a"]),
+        helper.make_node("Conv", ["a", "more"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["y"]),
+    ]
+    kernel = [("one", 1.0), ("more", 1 + 2.0**-10)]
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Identity", ["input"], ["x"]), *nodes],
+            "test",
+            [helper.make_tensor_value_info("input", FP32, ["N", 1, 1, 1])],
+            [helper.make_tensor_value_info("y", FP32, ["N", 1, 1, 1])],
+            [numpy_helper.from_array(np.full((1, 1, 1, 1), value, np.float32), name) for name, value in kernel],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+    simulated = simulated_fp16(fp16_from_fp32(model))
+    session = onnxruntime.InferenceSession(simulated.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"input": np.full((1, 1, 1, 1), 2049, np.float32)})[0].item() == 2050
