@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,5 @@ def parity_crops(
 def _spread(paths: list[Path], card: ModelCard, count: int) -> NDArray[np.uint8]:
     if not paths:
         raise DatasetError("this data set has no crops to compare an export on: leave out --data for drawn ones")
-    chosen = (
-        [paths[i * len(paths) // count] for i in range(count)] if len(paths) >= count else islice(cycle(paths), count)
-    )
-    return read_crops(list(chosen), card.input_hw, card.resize)
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    return read_crops(chosen, card.input_hw, card.resize)

@@ -21,7 +21,7 @@ from onnx import ModelProto
 
 from reid_edge.card import ModelCard
 from reid_edge.engine_onnx import OnnxEngine
-from reid_edge.errors import GateError, InputError
+from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.files import written_whole
 from reid_edge.training.inference import TorchEngine
 from reid_edge.training.models import DeployModel, ReidModel
@@ -114,7 +114,7 @@ def _export(
     with written_whole(path) as beside:
         try:
             parity = _gate(graph, card, beside, crops, reference)
-        except GateError as error:
+        except (GateError, ModelError) as error:
             raise GateError(str(error).replace(str(beside), path.name)) from None
         write_onnx(graph, card.with_(parity=parity.to_dict()), beside)
     return Exported(path, card.precision, path.stat().st_size, time.perf_counter() - started, parity)

@@ -15,16 +15,7 @@ from pathlib import Path
 from .errors import DatasetError
 from .records import Crop, Split
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "LAYOUTS",
-    "Layout",
-    "Listing",
-    "images_below",
-    "last_name",
-    "market_name",
-    "whole_number",
-]
+__all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "Layout", "Listing", "images_below", "last_name", "market_name", "whole_number"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """What counts as a crop; anything else in a folder (Thumbs.db, readme.txt) is passed over."""

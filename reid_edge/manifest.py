@@ -54,7 +54,7 @@ def _file_name(value: Any, base: Path, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise DatasetError(f"{where}: path {_shown(value)} is empty or no text: name an image file")
     if not os.path.isfile(base / value):  # Path.is_file raises for a name that is too long
-        raise DatasetError(f"{where}: {_shown(value)} does not exist, seen from the manifest's folder: mend the path")
+        raise DatasetError(f"{where}: {_shown(value)} is no file, seen from the manifest's folder: mend the path")
     return value
 
 
@@ -74,7 +74,7 @@ def _shown(value: Any) -> str:
 def _csv_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
             _check_columns(reader.fieldnames or (), path)
             for row in reader:
                 if None in row or None in row.values():
@@ -95,8 +95,7 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         _check_columns(table.schema_arrow.names, path)
         rows = table.read(columns=list(_COLUMNS)).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # damage shows in many ways
-        reason = " ".join(str(error).split())[:200]
-        raise DatasetError(f"{path} is no Parquet file ({reason}): write it again, or use CSV") from None
+        raise DatasetError(f"{path} is no Parquet file ({_shown(str(error))}): write it again, or use CSV") from None
     for number, row in enumerate(rows, start=1):
         yield f"row {number}", row
 

@@ -1,7 +1,7 @@
 """The built-in data set: drawn pedestrians seen by several cameras, in Market-1501's layout and file names.
 
-Real re-identification sets may not be passed on; this one shows nobody, and is made in seconds. It has the difficulty of
-the real task in small: strangers dressed alike, the same person in another light, from another side, cut off or half
+Real re-identification sets may not be passed on; this one shows nobody, and is made in seconds. It has the difficulty
+of the real task in small: strangers dressed alike, the same person in another light, from another side, cut off or half
 hidden. Every pixel follows from the seed.
 """
 
@@ -71,9 +71,9 @@ def synthesize(
     """Draw the set into the folder ``out`` and return its path; a folder that holds this very set is left as it is.
 
     ``people`` are trained on and ``test_people`` others are tested on. Each passes two to all of the ``cameras``, and
-    each of these keeps ``images_per_camera`` crops: JPEG, RGB, ``size_hw`` pixels. Of a test person's crops, the first of
-    each camera is a query and the rest is gallery. The gallery also holds strangers (person 0) and junk (person -1) in
-    proportion to the test people. ``out`` appears whole or not at all.
+    each of these keeps ``images_per_camera`` crops: JPEG, RGB, ``size_hw`` pixels. Of a test person's crops, the first
+    of each camera is a query and the rest is gallery. The gallery also holds strangers (person 0) and junk
+    (person -1) in proportion to the test people. ``out`` appears whole or not at all.
 
     Raises InputError for numbers that make no data set, and for an ``out`` that holds anything else.
     """
@@ -196,7 +196,7 @@ def _yaw(camera: Camera, rng: np.random.Generator) -> float:
 
 
 def _dressed(count: int, rng: np.random.Generator) -> Iterator[Person]:
-    """``count`` people; each few in a row share the colours of their clothes, so that colour alone does not name one."""
+    """``count`` people; each few in a row share the colours of their clothes, so that colour alone names none."""
     for index in range(count):
         if index % _ALIKE == 0:
             colours = [_CLOTHES[i] for i in rng.choice(len(_CLOTHES), 2)]

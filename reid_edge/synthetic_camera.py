@@ -44,7 +44,8 @@ class Camera:
         height, width = image_hw
         top = rng.integers(0, self.scene.shape[0] - height + 1)
         left = rng.integers(0, self.scene.shape[1] - width + 1)
-        return self.scene[top : top + height, left : left + width].copy()
+        part: Image = self.scene[top : top + height, left : left + width].copy()
+        return part
 
     def photograph(self, drawing: Image, size_hw: tuple[int, int], rng: np.random.Generator) -> bytes:
         """The JPEG file that this camera makes of a drawing at least as large as ``size_hw``."""
@@ -122,7 +123,8 @@ def _mixing(saturation: float) -> NDArray[np.float32]:
 
 def _exposed(tones: Image, rng: np.random.Generator) -> Image:
     """The response curves under the light of one moment."""
-    return np.clip(tones * rng.normal(1.0, 0.08) + rng.normal(0, 4), 0, 255).astype(np.uint8)
+    exposed: Image = np.clip(tones * rng.normal(1.0, 0.08) + rng.normal(0, 4), 0, 255).astype(np.uint8)
+    return exposed
 
 
 def _shaken(image: Image, rng: np.random.Generator) -> Image:
@@ -130,7 +132,7 @@ def _shaken(image: Image, rng: np.random.Generator) -> Image:
     import cv2
 
     length = int(rng.integers(3, 10))
-    return cv2.blur(image, (length, 1)) if rng.random() < 0.2 else image
+    return cv2.blur(image, (length, 1)).astype(np.uint8, copy=False) if rng.random() < 0.2 else image
 
 
 def _scene(image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
@@ -148,8 +150,8 @@ def _scene(image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
     for row in np.linspace(horizon, height, int(rng.integers(2, 7))):
         cv2.line(scene, (0, int(row)), (width, int(row + rng.uniform(-20, 20))), _grey(rng), 2)
     grain = rng.normal(0, 1, (height // 4, width // 4, 3)).astype(np.float32) * rng.uniform(4, 18)
-    scene = np.clip(scene + cv2.resize(grain, (width, height)), 0, 255).astype(np.uint8)
-    return cv2.GaussianBlur(scene, (0, 0), 0.006 * height)
+    grainy: Image = np.clip(scene + cv2.resize(grain, (width, height)), 0, 255).astype(np.uint8)
+    return cv2.GaussianBlur(grainy, (0, 0), 0.006 * height).astype(np.uint8, copy=False)
 
 
 def _grey(rng: np.random.Generator, vividness: float = 10) -> Colour:

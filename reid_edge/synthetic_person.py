@@ -74,7 +74,7 @@ class Pose:
     """Where a person stands in the image and how: lengths in pixels, angles in radians.
 
     ``x`` and ``ground`` are the column between the feet and the row of the soles, ``scale`` is one body height.
-    ``yaw`` 0 faces the viewer, pi / 2 walks to the right. ``phase`` is that of the stride, ``light`` -1..1 the side from
+    ``yaw`` 0 faces the viewer, pi / 2 walks to the right. ``phase`` is the stride's, ``light`` -1..1 the side from
     which light comes.
     """
 
@@ -110,7 +110,8 @@ def _light(width: int, pose: Pose) -> Image:
     """How bright a body is at each column, uint8 [1, width]: round, and brighter towards the light."""
     across = (np.arange(width) - pose.x) / (0.16 * pose.scale)
     bright = 235 - 45 * np.minimum(across**2, 1.5) + 55 * pose.light * np.clip(across, -1.2, 1.2)
-    return np.clip(bright, 60, 254).astype(np.uint8)[None]
+    light: Image = np.clip(bright, 60, 254).astype(np.uint8)[None]
+    return light
 
 
 class _Body:
@@ -258,7 +259,8 @@ class _Body:
         if chosen is None:
             return garment.colour
         choice = np.broadcast_to(chosen, self._image_hw)[..., None]
-        return np.where(choice, np.uint8(garment.second), np.uint8(garment.colour))
+        second, first = (np.array(colour, np.uint8) for colour in (garment.second, garment.colour))
+        return np.where(choice, second, first)
 
 
 def _below(joint: _Joint, length: float, angle: float) -> _Joint:

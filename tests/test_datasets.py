@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from drawn_layouts import touch_crops
 
-from reid_edge.datasets import crops_in, open_dataset, require
-from reid_edge.errors import DatasetError, InputError
+from reid_edge.datasets import LAYOUT_NAMES, crops_in, open_dataset, require
+from reid_edge.errors import DatasetError, InputError, MissingExtraError
 from reid_edge.records import Crop
 
 MARKET = (
@@ -67,6 +68,35 @@ def test_dukemtmc_is_told_from_market_by_its_names_and_comes_with_its_notice(tmp
     assert open_dataset(tmp_path / "any", layout="market1501").layout == "market1501"
 
 
+def test_a_stray_file_does_not_hide_dukes_notice(tmp_path: Path) -> None:
+    touch_crops(tmp_path, ["query/0000holiday.jpg", "query/0005_c8_f0051341.jpg", "bounding_box_test/0005_c2_f1.jpg"])
+    (tmp_path / "bounding_box_train").mkdir()
+    assert open_dataset(tmp_path).layout == "dukemtmc"
+
+
+def test_what_lies_beside_the_crops_is_no_crop(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*MARKET, "query/._0001_c1s1_001051_00.jpg", "query/0001_c2s1_1_0.jpg/inside.jpg"))
+    dataset = open_dataset(tmp_path)
+    assert [crop.path.name for crop in dataset.split.query] == ["0001_c1s1_001051_00.jpg"]
+    assert not dataset.listing.unparsed
+
+
+def test_a_number_too_large_for_the_metric_is_a_name_that_does_not_parse(tmp_path: Path) -> None:
+    touch_crops(tmp_path, (*MARKET, f"query/{'9' * 19}_c1s1.jpg", f"query/0001_c{'9' * 19}s1.jpg"))
+    dataset = open_dataset(tmp_path)
+    assert len(dataset.listing.unparsed) == 2 and len(dataset.split.query) == 1
+
+
+def test_several_data_sets_side_by_side_are_told_apart_by_the_user(tmp_path: Path) -> None:
+    market = touch_crops(tmp_path / "Market-1501-v15.09.15", MARKET)
+    touch_crops(tmp_path / "DukeMTMC-reID", MARKET)
+    touch_crops(tmp_path / "LaST", LAST)
+    with pytest.raises(DatasetError, match=r"several data sets: .*DukeMTMC-reID.*Market-1501-v15.09.15.*LaST"):
+        open_dataset(tmp_path)
+    assert open_dataset(market).layout == "market1501"
+    assert open_dataset(tmp_path, layout="last").layout == "last"
+
+
 def test_dukemtmc_is_known_by_its_folder(tmp_path: Path) -> None:
     touch_crops(tmp_path / "DukeMTMC-reID", MARKET[:2] + MARKET[4:6])
     assert open_dataset(tmp_path).layout == "dukemtmc"
@@ -91,7 +121,7 @@ def test_last_counts_every_image_as_its_own_camera(tmp_path: Path) -> None:
     assert [crop.pid for crop in test.split.query] == [9]
     assert [crop.pid for crop in test.split.gallery] == [9, 10]
     cameras = [crop.camid for part in (test.split.train, test.split.query, test.split.gallery) for crop in part]
-    assert len(set(cameras)) == len(cameras)
+    assert len(cameras) == 5 and len(set(cameras)) == 5
     val = open_dataset(tmp_path, part="val")
     assert [crop.pid for crop in val.split.query] == [7] and [crop.pid for crop in val.split.gallery] == [7]
 
@@ -119,10 +149,11 @@ def test_msmt17_reads_its_lists_and_trains_on_val_too(tmp_path: Path, version: s
 
 def test_msmt17_names_a_bad_line_of_its_list(tmp_path: Path) -> None:
     touch_crops(tmp_path, ["test/0000/0000_000_03_0303noon_0008_0.jpg"])
-    (tmp_path / "list_query.txt").write_text("0000/0000_000_03_0303noon_0008_0.jpg 0\n0000/x.jpg one\n")
     (tmp_path / "list_gallery.txt").write_text("")
-    with pytest.raises(DatasetError, match=r"list_query.txt, line 2: "):
-        open_dataset(tmp_path)
+    for pid in ("one", "-1", "9" * 5000, ""):
+        (tmp_path / "list_query.txt").write_text(f"0000/0000_000_03_0303noon_0008_0.jpg 0\n0000/x.jpg {pid}\n")
+        with pytest.raises(DatasetError, match=r"list_query.txt, line 2: "):
+            open_dataset(tmp_path)
 
 
 MANIFEST = (
@@ -167,7 +198,16 @@ def test_a_parquet_manifest_reads_as_its_csv(tmp_path: Path) -> None:
         ("path,pid,camid,split\na.jpg,one,1,train\n", "line 2: pid 'one' is no whole number"),
         ("path,pid,camid,split\na.jpg,1,1,train\na.jpg,1,,train\n", "line 3: camid '' is no whole number"),
         ("path,pid,camid,split\na.jpg,1,1,testing\n", "line 2: split 'testing' is unknown"),
-        ("path,pid,camid,split\nno.jpg,1,1,train\n", "does not exist"),
+        ("path,pid,camid,split\nno.jpg,1,1,train\n", "line 2: 'no.jpg' is no file"),
+        ("path,pid,camid,split\nsub,1,1,train\n", "line 2: 'sub' is no file"),
+        ("path,pid,camid,split\n,1,1,train\n", "line 2: path '' is empty"),
+        (f"path,pid,camid,split\n{'x' * 5000},1,1,train\n", "xxx...' is no file"),
+        ('path,pid,camid,split\n"a\nb\x1b.jpg",1,1,train\n', r"'a\nb\x1b.jpg' is no file"),
+        ("path,pid,camid,split\na.jpg,1.0,1,train\n", "line 2: pid '1.0' is no whole number"),
+        ("path,pid,camid,split\na.jpg,1_0,1,train\n", "line 2: pid '1_0' is no whole number"),
+        (f"path,pid,camid,split\na.jpg,1,{'9' * 19},train\n", "line 2: camid '9999"),
+        ("path,pid,camid,split,pid\na.jpg,1,1,train,2\n", "has the column pid twice"),
+        ("path;pid;camid;split\na.jpg;1;1;train\n", "now 'path;pid;camid;split'"),
         ("path,pid,camid,split\na.jpg,1\n", "line 2: not as many fields"),
         ("path,pid,camid,split\na.jpg,1,1,train,more\n", "line 2: not as many fields"),
         ("path,pid,camid,split\n", "names no crops"),
@@ -179,6 +219,63 @@ def test_a_bad_manifest_is_refused_with_its_line(tmp_path: Path, text: str, expe
     with pytest.raises(DatasetError, match=re.escape(expected)) as caught:
         open_dataset(_manifest(tmp_path, text))
     assert "crops.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_manifest_may_have_spaces_after_its_commas(tmp_path: Path) -> None:
+    path = _manifest(tmp_path, "path, pid, camid, split\na.jpg, 3, 0, train\n")
+    assert open_dataset(path).split.train == (Crop(tmp_path / "a.jpg", 3, 0),)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("pid", 1.5, "pid 1.5"),
+        ("pid", float("inf"), "pid inf"),
+        ("camid", None, "camid None"),
+        ("camid", True, "camid True"),
+        ("path", b"a.jpg", "path b'a.jpg'"),
+        ("path", None, "path None"),
+        ("split", None, "split 'None'"),
+    ],
+)
+def test_a_bad_value_in_parquet_is_refused_with_its_row(
+    tmp_path: Path, column: str, value: object, expected: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    from pyarrow import parquet
+
+    touch_crops(tmp_path, ["a.jpg"])
+    row = {"path": "a.jpg", "pid": 1, "camid": 1, "split": "train", column: value}
+    table = pyarrow.table({name: [kept] for name, kept in row.items()})
+    parquet.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(DatasetError, match=re.escape(f"m.parquet, row 1: {expected}")):
+        open_dataset(tmp_path / "m.parquet")
+
+
+def test_a_damaged_parquet_file_is_refused_whatever_byte_is_wrong(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    from pyarrow import parquet
+
+    touch_crops(tmp_path, ["a.jpg"])
+    path = tmp_path / "m.parquet"
+    parquet.write_table(pyarrow.table({"path": ["a.jpg"], "pid": [1], "camid": [1], "split": ["train"]}), path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xC3]) + whole[place + 1 :])
+        try:
+            open_dataset(path)
+        except DatasetError as error:
+            refused += 1
+            assert str(error).isprintable()
+    assert refused > 20
+
+
+def test_without_pyarrow_parquet_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "m.parquet").write_bytes(b"")
+    with pytest.raises(MissingExtraError, match=r"pip install 'reid-edge\[parquet\]'"):
+        open_dataset(tmp_path / "m.parquet")
 
 
 def test_bytes_that_are_no_table_are_refused(tmp_path: Path) -> None:
@@ -214,6 +311,9 @@ def test_misspelt_layouts_and_parts_are_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path, part="val")
     with pytest.raises(InputError, match="does not exist"):
         open_dataset(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"is a file, and .*\.csv or \.parquet manifest"):
+        open_dataset(tmp_path / MARKET[0])
+    assert LAYOUT_NAMES == ("dukemtmc", "market1501", "msmt17", "last", "manifest")
 
 
 def test_crops_in_a_folder_are_all_images_below_it(tmp_path: Path) -> None:

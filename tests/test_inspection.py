@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from drawn_layouts import touch_crops
@@ -21,9 +22,7 @@ SOUND = (
 
 
 def _kinds(path: Path) -> dict[str, int]:
-    kinds = dict(inspect_dataset(path).kinds)
-    kinds.pop("not the published counts", None)
-    return kinds
+    return inspect_dataset(path).kinds
 
 
 def test_a_sound_set_is_counted(tmp_path: Path) -> None:
@@ -41,7 +40,48 @@ def test_unreadable_files_are_found(tmp_path: Path) -> None:
     (tmp_path / SOUND[0]).write_bytes(whole[: len(whole) // 2])
     (tmp_path / SOUND[2]).write_text("no picture")
     assert _kinds(tmp_path) == {"unreadable crops": 2}
-    assert inspect_dataset(tmp_path, check_images=False).kinds.keys() == {"not the published counts"}
+    assert inspect_dataset(tmp_path, check_images=False).kinds == {}
+
+
+def test_a_crop_without_pixels_is_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, SOUND)
+    (tmp_path / "query/0001_c1s1_001052_00.ppm").write_bytes(b"P6 0 0 255\n")
+    (tmp_path / "query/0001_c1s1_001053_00.jpg").write_bytes(b"")
+    assert _kinds(tmp_path) == {"unreadable crops": 2}
+
+
+def test_an_empty_split_is_found(tmp_path: Path) -> None:
+    touch_crops(tmp_path, [name for name in SOUND if "query" not in name])
+    (tmp_path / "query").mkdir()
+    inspection = inspect_dataset(tmp_path)
+    assert inspection.kinds == {"empty splits": 1} and "no query crops" in inspection.problems[0].message
+
+
+def test_only_the_public_set_is_held_to_the_published_counts(tmp_path: Path) -> None:
+    touch_crops(tmp_path / "drawn", SOUND)
+    assert _kinds(tmp_path / "drawn") == {}
+    touch_crops(tmp_path / "Market-1501-v15.09.15", SOUND)
+    inspection = inspect_dataset(tmp_path / "Market-1501-v15.09.15")
+    assert inspection.kinds == {"not the published counts": 1}
+    assert "(2, 1, 2)" in inspection.problems[0].message and "(12936, 3368, 15913)" in inspection.problems[0].message
+
+
+def test_people_numbered_independently_do_not_overlap(tmp_path: Path) -> None:
+    lists = {"train": ("train", 1), "query": ("test", 2), "gallery": ("test", 3)}
+    for name, (folder, camera) in lists.items():
+        touch_crops(tmp_path, [f"{folder}/0000/0000_000_{camera:02}_0303noon_{camera}.jpg"])
+        (tmp_path / f"list_{name}.txt").write_text(f"0000/0000_000_{camera:02}_0303noon_{camera}.jpg 0\n")
+    kinds = _kinds(tmp_path)
+    assert kinds == {"people to train on in one camera only": 1, "not the published counts": 1}
+
+
+def test_file_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    touch_crops(tmp_path, SOUND)
+    os.close(os.open(os.fsencode(tmp_path) + b"/query/[bold]a\nb\x1b[2J\xff.jpg", os.O_CREAT))
+    inspection = inspect_dataset(tmp_path)
+    console = Console(record=True, width=200)
+    console.print(inspection_table(inspection))
+    assert r"[bold]a\nb\x1b[2J\udcff.jpg: left out" in console.export_text()
 
 
 def test_names_that_do_not_parse_are_found(tmp_path: Path) -> None:
@@ -59,8 +99,8 @@ def test_people_in_train_and_test_are_found(tmp_path: Path) -> None:
 
 
 def test_a_crop_in_two_splits_is_found(tmp_path: Path) -> None:
-    touch_crops(tmp_path, ["a.jpg", "b.jpg"])
-    rows = "a.jpg,1,1,query\nb.jpg,1,2,gallery\na.jpg,1,1,gallery\n"
+    touch_crops(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    rows = "c.jpg,2,1,train\nd.jpg,2,2,train\na.jpg,1,1,query\nb.jpg,1,2,gallery\na.jpg,1,1,gallery\n"
     (tmp_path / "m.csv").write_text("path,pid,camid,split\n" + rows)
     assert inspect_dataset(tmp_path / "m.csv").kinds == {"crops listed twice": 1}
 
