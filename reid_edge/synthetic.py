@@ -19,7 +19,8 @@ import numpy as np
 from .errors import InputError
 from .progress import track
 from .synthetic_camera import Camera, draw_cameras, occlude
-from .synthetic_person import Colour, Garment, Image, Person, Pose, draw_person
+from .synthetic_figure import Image, Pose, draw_person
+from .synthetic_person import Person, dressed_people
 
 __all__ = ["synthesize"]
 
@@ -28,14 +29,6 @@ _MANIFEST = "synthetic.json"
 _TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
 _MOST_CAMERAS, _MOST_PEOPLE = 9, 9999  # what the file names have digits for
 _STRANGERS_PER_PERSON, _JUNK_PER_PERSON = 2, 1
-_ALIKE = 4  # so many people share one wardrobe
-
-_CLOTHES: tuple[Colour, ...] = (
-    *((25, 25, 28), (60, 60, 64), (130, 130, 132), (232, 232, 228), (28, 36, 80), (50, 90, 165), (150, 25, 35)),
-    *((35, 90, 50), (190, 165, 120), (95, 65, 45), (225, 185, 50), (220, 120, 150), (105, 60, 130), (225, 110, 40)),
-)
-_SKINS: tuple[Colour, ...] = ((245, 215, 190), (230, 185, 150), (190, 140, 105), (140, 95, 65), (90, 60, 45))
-_HAIRS: tuple[Colour, ...] = ((20, 18, 16), (60, 40, 25), (120, 80, 40), (205, 170, 105), (140, 140, 140))
 
 
 @dataclass(frozen=True)
@@ -166,16 +159,16 @@ def _shots(
     people: int, test_people: int, cameras: list[Camera], images: int, rng: np.random.Generator
 ) -> Iterator[_Shot]:
     """Every crop of the set, in the order of the file names' frame numbers."""
-    for pid, person in enumerate(_dressed(people, rng), start=1):
+    for pid, person in enumerate(dressed_people(people, rng), start=1):
         for shot in _passes(pid, person, cameras, images, rng):
             yield replace(shot, folder=_TRAIN)
-    for pid, person in enumerate(_dressed(test_people, rng), start=people + 1):
+    for pid, person in enumerate(dressed_people(test_people, rng), start=people + 1):
         for index, shot in enumerate(_passes(pid, person, cameras, images, rng)):
             yield replace(shot, folder=_GALLERY if index % images else _QUERY)
-    for person in _dressed(_STRANGERS_PER_PERSON * test_people, rng):
+    for person in dressed_people(_STRANGERS_PER_PERSON * test_people, rng):
         camera = int(rng.integers(len(cameras)))
         yield _Shot(_GALLERY, 0, camera, person, _yaw(cameras[camera], rng), misfit=rng.choice([1.0, 3.0]))
-    for person in _dressed(_JUNK_PER_PERSON * test_people, rng):
+    for person in dressed_people(_JUNK_PER_PERSON * test_people, rng):
         camera = int(rng.integers(len(cameras)))
         seen = person if rng.random() < 0.7 else None
         yield _Shot(_GALLERY, -1, camera, seen, _yaw(cameras[camera], rng), misfit=8.0)
@@ -193,49 +186,6 @@ def _passes(pid: int, person: Person, cameras: list[Camera], images: int, rng: n
 def _yaw(camera: Camera, rng: np.random.Generator) -> float:
     """A walker's angle: most go along the camera's own way, some of them back."""
     return float(camera.yaw + rng.choice([0.0, np.pi]) + rng.normal(0, 0.4))
-
-
-def _dressed(count: int, rng: np.random.Generator) -> Iterator[Person]:
-    """``count`` people; each few in a row share the colours of their clothes, so that colour alone names none."""
-    for index in range(count):
-        if index % _ALIKE == 0:
-            colours = [_CLOTHES[i] for i in rng.choice(len(_CLOTHES), 2)]
-        yield _person(colours[0], colours[1], rng)
-
-
-def _person(upper: Colour, lower: Colour, rng: np.random.Generator) -> Person:
-    def some(options: tuple[Any, ...], weights: tuple[float, ...] | None = None) -> Any:
-        p = None if weights is None else np.array(weights) / sum(weights)
-        return options[int(rng.choice(len(options), p=p))]
-
-    def cloth(colour: Colour, patterns: tuple[str, ...], weights: tuple[float, ...]) -> Garment:
-        second = _varied(some(tuple(c for c in _CLOTHES if c != colour)), rng)
-        return Garment(_varied(colour, rng), second, some(patterns, weights), rng.uniform(0.045, 0.11))
-
-    tops, bottoms = ("plain", "rows", "columns", "checks", "block", "open", "logo"), ("plain", "rows", "checks")
-    return Person(
-        height=rng.uniform(0.92, 1.06),
-        girth=rng.uniform(0.85, 1.2),
-        head=rng.uniform(0.9, 1.12),
-        skin=_varied(some(_SKINS), rng),
-        hair=_varied(some(_HAIRS), rng),
-        hair_style=some(("short", "long", "bun", "bald"), (5, 3, 1, 1)),
-        hat=_varied(some(_CLOTHES), rng) if rng.random() < 0.2 else None,
-        upper=cloth(upper, tops, (3, 2, 2, 1, 2, 3, 3)),
-        sleeves=some(("long", "short", "none"), (5, 4, 1)),
-        lower=cloth(lower, bottoms, (6, 1, 1)),
-        legwear=some(("trousers", "shorts", "skirt"), (5, 2, 2)),
-        shoes=_varied(some(_CLOTHES), rng),
-        bag=some(("none", "backpack", "shoulder", "hand"), (4, 3, 2, 2)),
-        bag_colour=_varied(some(_CLOTHES), rng),
-        side=some((-1, 1)),
-    )
-
-
-def _varied(colour: Colour, rng: np.random.Generator) -> Colour:
-    """Another dye of the same colour."""
-    red, green, blue = np.clip(np.array(colour) + rng.normal(0, 9, 3), 0, 255).astype(int).tolist()
-    return red, green, blue
 
 
 def _drawing(shot: _Shot, camera: Camera, image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
@@ -266,7 +216,7 @@ def _pose(image_hw: tuple[int, int], yaw: float, camera: Camera, misfit: float, 
 
 def _passer_by(image: Image, camera: Camera, rng: np.random.Generator) -> None:
     """A stranger at the edge of the crop."""
-    (person,) = _dressed(1, rng)
+    (person,) = dressed_people(1, rng)
     pose = _pose(image.shape[:2], _yaw(camera, rng), camera, 2.0, rng)
     aside = rng.choice([-1, 1]) * rng.uniform(0.35, 0.55) * image.shape[1]
     draw_person(image, person, replace(pose, x=pose.x + aside))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .synthetic_person import Colour, Image
+from .synthetic_figure import Image
+from .synthetic_person import Colour
 
 __all__ = ["Camera", "draw_cameras", "occlude"]
 
@@ -79,9 +80,9 @@ def draw_cameras(count: int, image_hw: tuple[int, int], rng: np.random.Generator
         "light": spread(-1, 1),
     }
     tones = zip(
-        spread(0.8, 1.25), spread(0.8, 1.1), spread(-12, 12), spread(-0.13, 0.13), spread(-0.13, 0.13), strict=True
+        spread(0.75, 1.3), spread(0.75, 1.1), spread(-15, 15), spread(-0.18, 0.18), spread(-0.18, 0.18), strict=True
     )
-    saturation = spread(0.65, 1.1)
+    saturation = spread(0.6, 1.15)
     return [
         Camera(
             scene=_scene(image_hw, rng),

@@ -1,36 +1,26 @@
-"""A drawn pedestrian: what one person looks like, and how to draw that person in a pose.
-
-The body is a handful of joints in three dimensions: x to the person's left, y up from the ground, z forward, in body
-heights. A pose turns them by its yaw and projects them straight onto the image. Every part (a limb, a coat, a backpack,
-a logo on the chest) is one polygon with a depth, and nearer parts are drawn over farther ones: so a backpack is seen
-whole from behind, as a bulge from the side and hardly from the front, with no rule about views anywhere.
-"""
+"""Who walks past: bodies, hair, clothes and bags, drawn at random but dressed alike in small groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Colour", "Garment", "Image", "Person", "Pose", "draw_person"]
+__all__ = ["Colour", "Garment", "Person", "dressed_people"]
 
 Colour = tuple[int, int, int]
 """RGB, 0..255."""
 
-Image = NDArray[np.uint8]
-"""RGB, HWC, uint8, 0..255."""
-
-_Polygon = NDArray[np.float64]
-_Part = tuple[float, _Polygon, "Colour | Image"]  # depth towards the viewer, points [N, 2] in pixels, fill
-_Joint = tuple[float, float, float]
-
-_HEAD_Y, _SHOULDER_Y, _HIP_Y = 0.925, 0.81, 0.5
-_TORSO_DEPTH = 0.065
-_SLEEVED_JOINTS = {"long": 2, "short": 1, "none": 0}
-_ARC = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 7)
-_CIRCLE = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+_ALIKE = 4  # so many people share one wardrobe
+_CLOTHES: tuple[Colour, ...] = (
+    *((25, 25, 28), (60, 60, 64), (130, 130, 132), (232, 232, 228), (28, 36, 80), (50, 90, 165), (150, 25, 35)),
+    *((35, 90, 50), (190, 165, 120), (95, 65, 45), (225, 185, 50), (220, 120, 150), (105, 60, 130), (225, 110, 40)),
+)
+_TOPS = {"plain": 3, "rows": 2, "columns": 2, "checks": 1, "block": 2, "open": 3, "logo": 3}
+_BOTTOMS = {"plain": 6, "rows": 1, "checks": 1}
+_SKINS: tuple[Colour, ...] = ((245, 215, 190), (230, 185, 150), (190, 140, 105), (140, 95, 65), (90, 60, 45))
+_HAIRS: tuple[Colour, ...] = ((20, 18, 16), (60, 40, 25), (120, 80, 40), (205, 170, 105), (140, 140, 140))
 
 
 @dataclass(frozen=True)
@@ -69,201 +59,46 @@ class Person:
     side: int
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Where a person stands in the image and how: lengths in pixels, angles in radians.
-
-    ``x`` and ``ground`` are the column between the feet and the row of the soles, ``scale`` is one body height.
-    ``yaw`` 0 faces the viewer, pi / 2 walks to the right. ``phase`` is the stride's, ``light`` -1..1 the side from
-    which light comes.
-    """
-
-    x: float
-    ground: float
-    scale: float
-    yaw: float
-    phase: float
-    light: float = 0.0
+def dressed_people(count: int, rng: np.random.Generator) -> Iterator[Person]:
+    """``count`` people; each few in a row share the colours of their clothes, so that colour alone names none."""
+    for index in range(count):
+        if index % _ALIKE == 0:
+            colours = [_CLOTHES[i] for i in rng.choice(len(_CLOTHES), 2)]
+        yield _person(colours[0], colours[1], rng)
 
 
-def draw_person(image: Image, person: Person, pose: Pose) -> None:
-    """Draw over ``image`` in place; parts outside of it are cut off."""
-    import cv2
-
-    shade = np.full(image.shape[:2], 255, dtype=np.uint8)
-    light = _light(image.shape[1], pose)
-    for _, points, fill in sorted(_Body(person, pose, image.shape[:2]).parts(), key=lambda part: part[0]):
-        outline = [np.rint(points).astype(np.int32)]
-        if isinstance(fill, tuple):
-            cv2.fillPoly(image, outline, fill)
-            cv2.fillPoly(shade, outline, 0)
-        else:
-            inside = np.zeros_like(shade)
-            cv2.fillPoly(inside, outline, 255)
-            cv2.copyTo(fill, inside, image)
-            shade[inside > 0] = 0
-    shade = np.maximum(shade, light)
-    cv2.multiply(image, cv2.merge([shade, shade, shade]), image, 1 / 255)
-
-
-def _light(width: int, pose: Pose) -> Image:
-    """How bright a body is at each column, uint8 [1, width]: round, and brighter towards the light."""
-    across = (np.arange(width) - pose.x) / (0.16 * pose.scale)
-    bright = 235 - 45 * np.minimum(across**2, 1.5) + 55 * pose.light * np.clip(across, -1.2, 1.2)
-    light: Image = np.clip(bright, 60, 254).astype(np.uint8)[None]
-    return light
+def _person(upper: Colour, lower: Colour, rng: np.random.Generator) -> Person:
+    return Person(
+        height=rng.uniform(0.92, 1.06),
+        girth=rng.uniform(0.85, 1.2),
+        head=rng.uniform(0.9, 1.12),
+        skin=_dyed(_SKINS, rng),
+        hair=_dyed(_HAIRS, rng),
+        hair_style=_weighted({"short": 5, "long": 3, "bun": 1, "bald": 1}, rng),
+        hat=_dyed(_CLOTHES, rng) if rng.random() < 0.2 else None,
+        upper=_cloth(upper, _TOPS, rng),
+        sleeves=_weighted({"long": 5, "short": 4, "none": 1}, rng),
+        lower=_cloth(lower, _BOTTOMS, rng),
+        legwear=_weighted({"trousers": 5, "shorts": 2, "skirt": 2}, rng),
+        shoes=_dyed(_CLOTHES, rng),
+        bag=_weighted({"none": 4, "backpack": 3, "shoulder": 2, "hand": 2}, rng),
+        bag_colour=_dyed(_CLOTHES, rng),
+        side=1 if rng.random() < 0.5 else -1,
+    )
 
 
-class _Body:
-    """The polygons of one person in one pose."""
-
-    def __init__(self, person: Person, pose: Pose, image_hw: tuple[int, ...]) -> None:
-        self._person = person
-        self._pose = pose
-        self._cos, self._sin = np.cos(pose.yaw), np.sin(pose.yaw)
-        self._thick = person.girth / person.height
-        self._image_hw = image_hw
-        self._upper = self._cloth(person.upper)
-        self._lower = self._cloth(person.lower)
-
-    def parts(self) -> Iterator[_Part]:
-        yield from self._head()
-        yield from self._torso()
-        yield from self._bag()
-        for side in (1, -1):
-            yield from self._leg(side)
-            yield from self._arm(side)
-
-    def _place(self, joint: _Joint) -> tuple[NDArray[np.float64], float]:
-        """A joint's pixel (column, row) and its depth."""
-        x, y, z = joint
-        across = x * self._cos + z * self._sin
-        pixel = np.array([self._pose.x + across * self._pose.scale, self._pose.ground - y * self._pose.scale])
-        return pixel, float(z * self._cos - x * self._sin)
-
-    def _limb(self, start: _Joint, end: _Joint, radii: tuple[float, float], fill: Colour | Image) -> _Part:
-        """A round-ended limb, ``radii`` in body heights at its two ends."""
-        (a, near), (b, far) = self._place(start), self._place(end)
-        along = np.arctan2(b[1] - a[1], b[0] - a[0])
-        ends = [
-            centre + radius * self._pose.scale * np.stack([np.cos(turn + _ARC), np.sin(turn + _ARC)], axis=1)
-            for centre, radius, turn in ((a, radii[0], along + np.pi), (b, radii[1], along))
-        ]
-        return (near + far) / 2, np.concatenate(ends), fill
-
-    def _round(self, centre: _Joint, radius_x: float, radius_y: float, fill: Colour) -> _Part:
-        pixel, depth = self._place(centre)
-        outline = np.stack([radius_x * np.cos(_CIRCLE), radius_y * np.sin(_CIRCLE)], axis=1)
-        return depth, pixel + self._pose.scale * outline, fill
-
-    def _panel(self, rows: list[tuple[float, float]], z: float, fill: Colour | Image, x: float = 0.0) -> _Part:
-        """A patch on a plane across the body, ``z`` forward and ``x`` to the left; rows of (y, half width)."""
-        corners = [(x + w, y, z) for y, w in rows] + [(x - w, y, z) for y, w in reversed(rows)]
-        return self._place((x, 0.0, z))[1], np.array([self._place(corner)[0] for corner in corners]), fill
-
-    def _solid(self, rows: list[tuple[float, float, float]], centre: _Joint, fill: Colour | Image) -> _Part:
-        """An upright body part with elliptic sections; rows of (y, half width, half depth) about ``centre``."""
-        middle, depth = self._place(centre)
-        half = np.array([np.hypot(w * self._cos, d * self._sin) for _, w, d in rows]) * self._pose.scale
-        height = self._pose.ground - np.array([y for y, _, _ in rows]) * self._pose.scale
-        right, left = np.stack([middle[0] + half, height], 1), np.stack([middle[0] - half, height], 1)
-        return depth, np.concatenate([right, left[::-1]]), fill
-
-    def _head(self) -> Iterator[_Part]:
-        person, size = self._person, self._person.head / self._person.height
-        yield self._limb((0, _HEAD_Y, 0), (0, _SHOULDER_Y, 0), (0.03 * size, 0.035 * size), person.skin)
-        yield self._round((0, _HEAD_Y, 0.006), 0.05 * size, 0.065 * size, person.skin)
-        if person.hair_style != "bald":
-            yield self._round((0, _HEAD_Y + 0.012, -0.018), 0.053 * size, 0.066 * size, person.hair)
-            depth, points, fill = self._round(
-                (0, _HEAD_Y + 0.04 * size, -0.004), 0.05 * size, 0.033 * size, person.hair
-            )
-            yield depth + 0.05, points, fill
-        if person.hair_style == "long":
-            rows = [(_HEAD_Y + 0.03, 0.05 * size, 0.04), (0.77, 0.062 * size, 0.045)]
-            yield self._solid(rows, (0, 0, -0.03), person.hair)
-        if person.hair_style == "bun":
-            yield self._round((0, _HEAD_Y + 0.055 * size, -0.045), 0.03, 0.028, person.hair)
-        if person.hat is not None:
-            depth, points, fill = self._round((0, _HEAD_Y + 0.045 * size, 0), 0.056 * size, 0.035 * size, person.hat)
-            yield depth + 0.08, points, fill
-            brim = (0, _HEAD_Y + 0.025 * size, 0.02), (0, _HEAD_Y + 0.02 * size, 0.08)
-            yield self._limb(*brim, (0.012, 0.01), person.hat)
-
-    def _torso(self) -> Iterator[_Part]:
-        wide, deep, upper = 0.12 * self._thick, _TORSO_DEPTH * self._thick, self._person.upper
-        hem = _HIP_Y - (0.08 if upper.pattern == "open" else 0.03)
-        rows = [(0.845, 0.045, 0.04), (_SHOULDER_Y, wide, deep), (0.65, 0.85 * wide, deep), (hem, 0.8 * wide, deep)]
-        yield self._solid(rows, (0, 0, 0), self._upper)
-        if upper.pattern == "open":
-            yield self._panel([(0.84, 0.3 * wide), (0.7, 0.28 * wide), (hem, 0.5 * wide)], deep, upper.second)
-        if upper.pattern == "logo":
-            y, half = _SHOULDER_Y - 0.05, 0.055 + upper.period / 4
-            yield self._panel([(y, half), (y - 1.5 * half, half)], deep, upper.second)
-
-    def _bag(self) -> Iterator[_Part]:
-        person, wide, deep = self._person, 0.12 * self._thick, _TORSO_DEPTH * self._thick
-        if person.bag == "backpack":
-            rows = [(0.81, 0.06, 0.04), (0.78, 0.085, 0.05), (0.57, 0.09, 0.06), (0.55, 0.08, 0.05)]
-            yield self._solid(rows, (0, 0, -deep - 0.03), person.bag_colour)
-            for x in (-0.55 * wide, 0.55 * wide):
-                yield self._panel([(0.835, 0.013), (0.62, 0.013)], deep, person.bag_colour, x)
-        if person.bag == "shoulder":
-            hip = (person.side * (wide + 0.01), 0.5, 0.0)
-            for z in (deep, -deep):
-                yield self._limb(
-                    (-0.6 * person.side * wide, 0.83, z), (hip[0], 0.54, z), (0.011, 0.011), person.bag_colour
-                )
-            yield self._solid([(0.55, 0.045, 0.075), (0.42, 0.05, 0.085)], hip, person.bag_colour)
-
-    def _leg(self, side: int) -> Iterator[_Part]:
-        person, swing = self._person, 0.5 * side * np.sin(self._pose.phase)
-        bend = 0.25 + 0.45 * max(0.0, side * np.cos(self._pose.phase))
-        hip = (0.05 * side * self._thick, _HIP_Y, 0.0)
-        knee = _below(hip, 0.23, swing)
-        ankle = _below(knee, 0.235, swing - bend)
-        toe = (ankle[0], ankle[1] - 0.012, ankle[2] + 0.075)
-        shin = self._lower if person.legwear == "trousers" else person.skin
-        thigh = person.skin if person.legwear == "skirt" else self._lower
-        widths = [radius * self._thick for radius in (0.058, 0.044, 0.042, 0.03)]
-        limbs = [
-            self._limb(ankle, toe, (0.024, 0.018), person.shoes),
-            self._limb(knee, ankle, (widths[2], widths[3]), shin),
-            self._limb(hip, knee, (widths[0], widths[1]), thigh),
-        ]
-        yield from ((depth - 0.5, points, fill) for depth, points, fill in limbs)  # the coat hangs over the legs
-        if person.legwear == "skirt" and side == 1:
-            hem = 0.16 * self._thick
-            rows = [(_HIP_Y + 0.06, 0.6 * hem, 0.4 * hem), (0.29, hem, 0.9 * hem)]
-            yield -0.3, self._solid(rows, (0, 0, 0), self._lower)[1], self._lower
-
-    def _arm(self, side: int) -> Iterator[_Part]:
-        person, swing = self._person, -0.45 * side * np.sin(self._pose.phase)
-        shoulder = (side * 0.115 * self._thick, _SHOULDER_Y - 0.02, 0.0)
-        elbow = _below((shoulder[0] * 1.12, shoulder[1], 0.0), 0.16, swing)
-        wrist = _below(elbow, 0.15, swing + 0.3)
-        covered = _SLEEVED_JOINTS[person.sleeves]
-        yield self._round(wrist, 0.022, 0.026, person.skin)
-        yield self._limb(elbow, wrist, (0.03, 0.024), self._upper if covered > 1 else person.skin)
-        yield self._limb(shoulder, elbow, (0.04 * self._thick, 0.034), self._upper if covered else person.skin)
-        if person.bag == "hand" and side == person.side:
-            rows = [(wrist[1] - 0.03, 0.04, 0.08), (wrist[1] - 0.15, 0.045, 0.09)]
-            yield self._solid(rows, wrist, person.bag_colour)
-
-    def _cloth(self, garment: Garment) -> Colour | Image:
-        """A garment's fill: a colour, or an image as large as the picture with the pattern in place."""
-        up = (self._pose.ground - np.arange(self._image_hw[0])[:, None]) / self._pose.scale
-        across = (np.arange(self._image_hw[1])[None] - self._pose.x) / self._pose.scale
-        rows, columns = (up % garment.period) < garment.period / 2, (across % garment.period) < garment.period / 2
-        chosen = {"rows": rows, "columns": columns, "checks": rows ^ columns, "block": up > 0.67}.get(garment.pattern)
-        if chosen is None:
-            return garment.colour
-        choice = np.broadcast_to(chosen, self._image_hw)[..., None]
-        second, first = (np.array(colour, np.uint8) for colour in (garment.second, garment.colour))
-        return np.where(choice, second, first)
+def _cloth(colour: Colour, patterns: dict[str, int], rng: np.random.Generator) -> Garment:
+    others = [other for other in _CLOTHES if other != colour]
+    return Garment(_dyed([colour], rng), _dyed(others, rng), _weighted(patterns, rng), rng.uniform(0.045, 0.11))
 
 
-def _below(joint: _Joint, length: float, angle: float) -> _Joint:
-    """The next joint of a limb that hangs ``angle`` radians forward of straight down."""
-    x, y, z = joint
-    return x, float(y - length * np.cos(angle)), float(z + length * np.sin(angle))
+def _weighted(weights: dict[str, int], rng: np.random.Generator) -> str:
+    shares = np.array(list(weights.values())) / sum(weights.values())
+    return list(weights)[int(rng.choice(len(weights), p=shares))]
+
+
+def _dyed(colours: Sequence[Colour], rng: np.random.Generator) -> Colour:
+    """One of the colours, no two things dyed quite alike."""
+    colour = colours[int(rng.integers(len(colours)))]
+    red, green, blue = np.clip(colour + rng.normal(0, 9, 3), 0, 255).astype(int).tolist()
+    return red, green, blue

@@ -98,8 +98,8 @@ def test_several_data_sets_side_by_side_are_told_apart_by_the_user(tmp_path: Pat
 
 
 def test_dukemtmc_is_known_by_its_folder(tmp_path: Path) -> None:
-    touch_crops(tmp_path / "DukeMTMC-reID", MARKET[:2] + MARKET[4:6])
-    assert open_dataset(tmp_path).layout == "dukemtmc"
+    home = touch_crops(tmp_path / "DukeMTMC-reID", MARKET[:2] + MARKET[4:6])
+    assert open_dataset(tmp_path).layout == open_dataset(home).layout == "dukemtmc"
 
 
 LAST = (

@@ -315,12 +315,14 @@ def test_a_missing_data_set_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet50_bot", "mobilenetv3_large", "osnet_x1_0"])
-def test_every_architecture_exports(name: str, tmp_path: Path) -> None:
-    case = Case(tmp_path, lived_in(name), (128, 64))
+def test_resnet50_exports_and_twice_the_same(tmp_path: Path) -> None:
+    case = Case(tmp_path, lived_in("resnet50_bot"), (128, 64))
     (file,) = export_model(case.model, case.card, tmp_path, case.crops, name="mine")
     assert file.path == tmp_path / "mine_fp32.onnx"
     assert file.parity.max_error < 2e-5
+    again = onnx_from_model(case.model, case.card)
+    write_onnx(again, case.card.with_(parity=file.parity.to_dict()), tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == file.path.read_bytes()
 
 
 def test_real_weights_agree_with_another_exporter(
@@ -338,11 +340,3 @@ def test_real_weights_agree_with_another_exporter(
         ours = embed_in_batches(engine, crops, 32)
     cosine = (ours * theirs / np.linalg.norm(theirs, axis=1, keepdims=True)).sum(axis=1)
     assert cosine.min() > 0.9999
-
-
-@pytest.mark.slow
-def test_the_same_model_gives_the_same_bytes(osnet: Case, tmp_path: Path) -> None:
-    graph = onnx.load(osnet.path("fp32"))
-    write_onnx(graph, osnet.card, tmp_path / "again.onnx")
-    write_onnx(onnx_from_model(osnet.model, osnet.card), osnet.card, tmp_path / "exported.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "exported.onnx").read_bytes()

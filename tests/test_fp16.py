@@ -101,6 +101,17 @@ def test_both_ends_stay_in_fp32(weights: dict[str, Array]) -> None:
     assert casts == [("images", "float"), ("normal", "normal_fp16"), ("map2", "map2_fp32")]
 
 
+def test_a_value_that_two_nodes_read_across_a_border_is_cast_once(weights: dict[str, Array]) -> None:
+    model = network(weights)
+    model.graph.node[12].input[0] = "sum"
+    model.graph.node.insert(12, helper.make_node("GlobalAveragePool", ["map2"], ["again"]))
+    model.graph.node.insert(13, helper.make_node("Flatten", ["again"], ["flat"]))
+    model.graph.node.insert(14, helper.make_node("Add", ["vector", "flat"], ["sum"]))
+    half = fp16_from_fp32(model)
+    onnx.checker.check_model(half, full_check=True)
+    assert [node.input[0] for node in half.graph.node if node.op_type == "Cast"] == ["images", "normal", "map2"]
+
+
 def test_the_weights_of_the_body_are_halved_and_those_of_the_head_are_not(weights: dict[str, Array]) -> None:
     kinds = {name: array.dtype for name, array in constants(fp16_from_fp32(network(weights)).graph).items()}
     halved = {name for name, kind in kinds.items() if kind == np.float16}
