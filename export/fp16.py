@@ -8,7 +8,7 @@
 The casts are in the graph, so ONNX Runtime and a strongly typed TensorRT compute the same. The L2 norm stays out: its
 sum of squares can leave FP16's range, and its epsilon of 1e-12 is zero there. A pass of our own, because the usual
 converter (`onnxruntime.transformers.float16`, from onnxconverter-common) clips weights beyond FP16's range with a debug
-line, lifts small ones to 6e-8, and casts around each node that it is told to leave alone, one by one.
+line, lifts small ones to 6e-8, and rounds to FP16 between the very nodes that it is told to leave alone.
 """
 
 from __future__ import annotations

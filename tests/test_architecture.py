@@ -19,7 +19,7 @@ FLOORS = [
     set(row.split())
     for row in (
         "__init__ errors records files progress card metrics distances tiles",
-        "images datasets layouts manifest synthetic synthetic_person synthetic_camera engine engine_onnx",
+        "images datasets layouts manifest synthetic synthetic_person synthetic_figure synthetic_camera engine engine_onnx",
         "embedder evaluation gallery inspection ranking pictures",
         "training export benchmarks",
         "cli demo __main__",
