@@ -19,7 +19,8 @@ FLOORS = [
     set(row.split())
     for row in (
         "__init__ errors records files progress card metrics distances tiles",
-        "images datasets layouts manifest synthetic synthetic_person synthetic_figure synthetic_camera engine engine_onnx",
+        "images datasets layouts manifest engine engine_onnx synthetic synthetic_person synthetic_figure"
+        " synthetic_camera",
         "embedder evaluation gallery inspection ranking pictures",
         "training export benchmarks",
         "cli demo __main__",
