@@ -197,11 +197,12 @@ class _Body:
             self._limb(knee, ankle, (widths[2], widths[3]), shin),
             self._limb(hip, knee, (widths[0], widths[1]), thigh),
         ]
-        yield from ((depth - 0.5, points, fill) for depth, points, fill in limbs)  # the coat hangs over the legs
+        # The coat hangs over both legs, and both are nearer than the far arm.
+        yield from ((0.3 * depth - 0.04, points, fill) for depth, points, fill in limbs)
         if person.legwear == "skirt" and side == 1:
             hem = 0.16 * self._thick
             rows = [(_HIP_Y + 0.06, 0.6 * hem, 0.4 * hem), (0.29, hem, 0.9 * hem)]
-            yield -0.3, self._solid(rows, (0, 0, 0), self._lower)[1], self._lower
+            yield -0.01, self._solid(rows, (0, 0, 0), self._lower)[1], self._lower
 
     def _arm(self, side: int) -> Iterator[_Part]:
         person, swing = self._person, -0.45 * side * math.sin(self._pose.phase)
