@@ -15,6 +15,7 @@ import pytest
 from tiny_onnx import write_tiny_model
 
 from reid_edge.cli import main
+from reid_edge.evaluation import evaluate
 from reid_edge.synthetic import synthesize
 
 
@@ -58,8 +59,10 @@ def test_help_of_every_command_shows_an_example(capsys: pytest.CaptureFixture[st
 def test_eval_writes_the_figures_that_scripts_read(people: Path, model: Path, tmp_path: Path) -> None:
     assert run("eval", model, "--data", people, "--json", tmp_path / "eval.json") == 0
     figures = json.loads((tmp_path / "eval.json").read_text())
-    for name in ("rank1", "rank5", "rank10", "mAP", "mINP"):
-        assert 0 < figures[name] <= 1
+    metrics = evaluate(model, people).metrics
+    expected = {f"rank{k}": metrics.rank(k) for k in (1, 5, 10)} | {"mAP": metrics.mAP, "mINP": metrics.mINP}
+    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    assert 0 < figures["mAP"] <= 1
     for name in ("queries", "valid_queries", "gallery"):
         assert isinstance(figures[name], int) and figures[name] > 0
 
