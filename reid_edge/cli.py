@@ -48,6 +48,7 @@ Distance = Annotated[str, typer.Option(help="euclidean, cosine, cityblock, minko
 _EXTRAS = {
     "torch": ("train", "training, and reading checkpoints,"),
     "torchvision": ("train", "training"),
+    "tomlkit": ("train", "reading and writing recipes"),
     "onnx": ("export", "writing ONNX files"),
     "onnxscript": ("export", "writing ONNX files"),
     "pyarrow": ("parquet", "reading Parquet manifests"),
@@ -98,22 +99,34 @@ def _root(
 
 @app.command(epilog=r"Example: `reid-edge train --model osnet_x0_25 --data Market-1501 --out runs/osnet`")
 def train(
-    model: Annotated[str, typer.Option(help="resnet50_bot, osnet_x0_25 (or another width) or mobilenetv3_large.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")],
+    model: Annotated[
+        str | None, typer.Option(help="resnet50_bot, osnet_x0_25 (or another width) or mobilenetv3_large.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set: a folder in a known layout, or a CSV/Parquet manifest.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")] = None,
+    recipe: Annotated[str, typer.Option(help="default, or seed: the paper's own, defects included.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="A recipe as TOML, instead of --model and --recipe.")] = None,
+    dump_config: Annotated[bool, typer.Option("--dump-config", help="Print the recipe as TOML, and stop.")] = False,
     epochs: Annotated[
         int | None, typer.Option(help="The model's recipe by default, shrunk or stretched to this.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from a torchvision, torchreid or reid-edge file.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch in --out.")] = False,
-    seed: Annotated[int, typer.Option(help="Decides every random draw.")] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Learn a model's ranking too: a checkpoint, an ONNX file, or a .pth.")
+    ] = None,
+    teacher_model: Annotated[str | None, typer.Option(help="Architecture of a teacher's foreign .pth.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out was saved.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Decides every random draw; 0 by default.")] = None,
     lr: Annotated[float | None, typer.Option(help="Base learning rate.")] = None,
     people: Annotated[int | None, typer.Option("--people", "-P", help="People in a batch.")] = None,
     crops: Annotated[int | None, typer.Option("--crops", "-K", help="Crops of each person in a batch.")] = None,
     size: Annotated[tuple[int, int] | None, typer.Option(help="Input height and width in pixels.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     eval_every: Annotated[int, typer.Option(min=1, help="Score on query and gallery every so many epochs.")] = 10,
+    max_bad_crops: Annotated[int, typer.Option(min=0, help="Leave out up to so many unreadable crops.")] = 10,
     layout: Layout = None,
     threads: Threads = None,
 ) -> None:
@@ -121,28 +134,52 @@ def train(
     import torch
 
     from .datasets import open_dataset
-    from .training.config import recipe_for
+    from .training.config import TrainConfig
     from .training.loop import CHECKPOINT_NAME
     from .training.loop import train as train_model
+    from .training.recipes import recipe_for
 
     if threads:
         torch.set_num_threads(threads)
+    if (model is None) == (config is None):
+        raise InputError("give --model NAME for its recipe, or --config FILE with a recipe of yours")
     asked = {
+        "seed": seed,
+        "precision": precision,
         "learning_rate": lr,
         "people_per_batch": people,
         "crops_per_person": crops,
         "input_hw": size,
     }
-    config = replace(recipe_for(model, epochs), seed=seed, precision=precision, **_given(asked))
+    if config:
+        settings = TrainConfig.from_toml(config)
+        settings = settings.for_epochs(epochs) if epochs else settings
+    else:
+        settings = recipe_for(str(model), epochs, recipe)
+    settings = replace(settings, **_given(asked))
+    if dump_config:
+        print(settings.to_toml(), end="")
+        return
+    if data is None or out is None:
+        raise InputError("give --data PATH to train on and --out DIR for the model")
     dataset = open_dataset(data, layout)
     _show_notices(dataset.notices)
     path = train_model(
-        config, dataset, out, weights=weights, resume=resume, device=device, eval_every=eval_every, say=_say
+        settings,
+        dataset,
+        out,
+        weights=weights,
+        teacher=_engine(teacher, teacher_model, threads) if teacher else None,
+        resume=resume,
+        device=device,
+        eval_every=eval_every,
+        max_bad_crops=max_bad_crops,
+        say=_say,
     )
     print(f"wrote {path}; next:")
     print(f"  reid-edge eval {path} --data {data}")
     print(f"  reid-edge export {path} --out {out}")
-    print(f"(every epoch is in {out / CHECKPOINT_NAME}; an interrupted run goes on with --resume)")
+    print(f"(the run is in {out / CHECKPOINT_NAME}; an interrupted one goes on with --resume)")
 
 
 @app.command(epilog=r"Example: `reid-edge export runs/osnet/model.pth --out models --fp16`")

@@ -74,9 +74,9 @@ def _train(
     from .datasets import open_dataset
     from .evaluation import evaluate
     from .training.checkpoint import card_of
-    from .training.config import recipe_for
     from .training.inference import TorchEngine
     from .training.loop import MODEL_NAME, train
+    from .training.recipes import recipe_for
     from .training.run import Run
 
     dataset = open_dataset(people)

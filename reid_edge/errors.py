@@ -8,7 +8,8 @@
     │   ├── DatasetError     a folder or manifest that is no usable data set
     │   └── ModelError       a checkpoint, ONNX file or engine that cannot be used as asked
     ├── MissingExtraError    an optional dependency is not installed: exit code 2
-    └── GateError            everything ran, and the answer is no: exit code 1
+    ├── GateError            everything ran, and the answer is no: exit code 1
+    └── Stopped              asked to end; what was done is saved: exit code 0
 
 Every message is one line and names the remedy.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ReidEdgeError",
+    "Stopped",
 ]
 
 
@@ -59,3 +61,9 @@ class GateError(ReidEdgeError):
     """A check ran and failed: parity, finiteness, a threshold."""
 
     exit_code = 1
+
+
+class Stopped(ReidEdgeError):
+    """Somebody asked for the end (SIGTERM), and what was done until then is saved."""
+
+    exit_code = 0

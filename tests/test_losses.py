@@ -12,6 +12,7 @@ from reid_edge.training.losses import (  # noqa: E402
     CenterLoss,
     batch_hard_triplet,
     pairwise_euclidean,
+    similarity_distillation,
     smoothed_cross_entropy,
 )
 
@@ -65,3 +66,23 @@ def test_center_loss_and_its_gradient_by_formula() -> None:
     torch.testing.assert_close(center.centers.grad, torch.tensor([[-3.0, -4.0], [0.0, -2.0]]))
     assert features.grad is not None
     torch.testing.assert_close(features.grad, weight * torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+
+
+def test_similarity_distillation_worked_by_hand() -> None:
+    """The teacher's crops 0 and 1 are equal and 2 is at a right angle; to the student all three are at right angles."""
+    teacher = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    student = torch.eye(3) * torch.tensor([1.0, 5.0, 2.0])
+    temperature = 0.5
+    near, far = math.exp(1 / temperature), 1.0
+    p = (near / (near + far), far / (near + far))  # rows 0 and 1; the student, and row 2, are even: 1/2, 1/2
+    divergence = sum(share * math.log(share / 0.5) for share in p)
+    found = similarity_distillation(student, teacher, temperature)
+    assert float(found) == pytest.approx(2 * divergence / 3, rel=1e-5)
+    assert float(similarity_distillation(3 * teacher, teacher, temperature)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_similarity_distillation_teaches_the_student_alone() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(6, 3, requires_grad=True), torch.randn(6, 5, requires_grad=True)
+    similarity_distillation(student, teacher).backward()
+    assert student.grad is not None and student.grad.abs().sum() > 0 and teacher.grad is None

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.training.config import TrainConfig, recipe_for  # noqa: E402
+from reid_edge.training.config import TrainConfig  # noqa: E402
+from reid_edge.training.recipes import recipe_for  # noqa: E402
 from reid_edge.training.schedule import lr_factor  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def test_other_lengths_keep_the_shape() -> None:
         {"crops_per_person": 1},
         {"learning_rate": 0.0},
         {"schedule": "linear"},
-        {"optimizer": "sgd"},
+        {"optimizer": "lion"},
         {"precision": "int8"},
         {"label_smoothing": 1.0},
         {"input_hw": (8, 8)},

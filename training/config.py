@@ -1,75 +1,94 @@
-"""TrainConfig: a whole training recipe as one frozen record, and the default recipe of each model.
+"""TrainConfig: a whole training recipe as one frozen record, which TOML can carry.
 
-`bag_of_tricks` is *Bag of Tricks and a Strong Baseline for Deep Person Re-identification* (Luo et al., CVPRW 2019), and
-ResNet50's default. The two light models keep its losses, batches and augmentation and have schedules of their own:
-a small network trained from random weights wants a larger step, and a cosine needs no milestones to retune when the
-number of epochs changes.
+`to_toml` writes every setting with a comment, `from_toml` reads what somebody edited. The recipes themselves are in
+`recipes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from reid_edge.errors import InputError
+from reid_edge.files import require_file
 
-__all__ = ["TrainConfig", "recipe_for"]
+__all__ = ["TrainConfig"]
+
+
+def _setting(default: Any, help: str, *, heading: str = "") -> Any:
+    """A field with the comment that it gets in TOML, under a heading where one begins."""
+    facts = {"help": help, "heading": heading}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=facts)
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what a run computes. Lengths are in epochs, ``input_hw`` and ``pad`` in pixels.
 
-    ``schedule`` is "step" (``gamma`` at each of ``milestones``) or "cosine"; both rise linearly from
-    ``warmup_factor`` over ``warmup_epochs``. ``precision`` is "fp32", "bf16" or "fp16" (automatic mixed precision),
-    or "auto": bf16 or fp16 on a GPU, fp32 on a CPU.
+    Raises InputError for a value that cannot be. `to_toml` shows what each setting means.
     """
 
-    model: str
-    epochs: int = 120
-    seed: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
-    # batches
-    people_per_batch: int = 16
-    crops_per_person: int = 4
-    # images
-    input_hw: tuple[int, int] = (256, 128)
-    resize: str = "opencv"
-    flip: float = 0.5
-    pad: int = 10
-    erase: float = 0.5
-    # optimiser
-    optimizer: str = "adam"
-    learning_rate: float = 3.5e-4
-    weight_decay: float = 5e-4
-    precision: str = "auto"
-    # schedule
-    schedule: str = "step"
-    warmup_epochs: int = 10
-    warmup_factor: float = 0.1
-    milestones: tuple[int, ...] = (40, 70)
-    gamma: float = 0.1
-    # losses
-    label_smoothing: float = 0.1
-    triplet_margin: float = 0.3
-    triplet_weight: float = 1.0
-    center_weight: float = 5e-4
-    center_learning_rate: float = 0.5
+    model: str = field(metadata={"help": "architecture", "heading": "model"})
+    options: dict[str, Any] = _setting({}, "options of the architecture that differ from its own")
+    classes: int = _setting(0, "people that the classifier knows; 0: those of the data")
+    epochs: int = _setting(120, "passes over the people's crops")
+    seed: int = _setting(0, "decides every random draw")
+    people_per_batch: int = _setting(16, "P, over all processes", heading="batches")
+    crops_per_person: int = _setting(4, "K")
+    input_hw: tuple[int, int] = _setting((256, 128), "height and width", heading="images")
+    resize: str = _setting("opencv", "opencv or pillow-bilinear")
+    flip: float = _setting(0.5, "probability of a mirror image")
+    pad: int = _setting(10, "zero-pad by this on every side and crop back at random")
+    erase: float = _setting(0.5, "probability of random erasing")
+    optimizer: str = _setting("adam", "adam, amsgrad or sgd", heading="optimiser")
+    learning_rate: float = _setting(3.5e-4, "at the top of the warm-up")
+    momentum: float = _setting(0.9, "of sgd")
+    weight_decay: float = _setting(5e-4, "L2, in the gradient")
+    ema_decay: float = _setting(0.0, "keep and deploy a moving average of the weights; 0: the weights themselves")
+    precision: str = _setting("auto", "fp32, bf16 or fp16 (mixed); auto: bf16 where the processor computes it")
+    compile: bool = _setting(False, "torch.compile the model: a minute or two first, then quicker steps")
+    schedule: str = _setting("step", "step (gamma at each milestone) or cosine (to 0)", heading="schedule")
+    warmup_epochs: int = _setting(10, "linear rise")
+    warmup_factor: float = _setting(0.1, "where the rise begins, as a share of learning_rate")
+    milestones: tuple[int, ...] = _setting((40, 70), "epochs after which gamma applies once more")
+    gamma: float = _setting(0.1, "factor at each milestone")
+    id_weight: float = _setting(1.0, "cross entropy over people", heading="losses")
+    label_smoothing: float = _setting(0.1, "share of the target spread over all people")
+    triplet_weight: float = _setting(1.0, "batch-hard triplet, euclidean")
+    triplet_margin: float = _setting(0.3, "its margin")
+    center_weight: float = _setting(5e-4, "center loss")
+    center_learning_rate: float = _setting(0.5, "of the centers' own SGD")
+    metric_after_neck: bool = _setting(False, "triplet and center see the feature after the neck instead of before")
+    sigmoid_logits: bool = _setting(False, "a sigmoid before the cross entropy (a defect, kept as history)")
+    distill_weight: float = _setting(1.0, "a teacher's ranking of the batch, where there is a teacher")
+    distill_temperature: float = _setting(0.1, "of the cosine similarities in it")
 
     def __post_init__(self) -> None:
-        self._require(self.epochs >= 1, "epochs must be at least 1")
-        self._require(self.people_per_batch >= 2, "people_per_batch must be at least 2: triplets need a negative")
-        self._require(self.crops_per_person >= 2, "crops_per_person must be at least 2: triplets need a positive")
-        self._require(self.learning_rate > 0, "learning_rate must be above 0")
-        self._require(self.schedule in {"step", "cosine"}, "schedule must be step or cosine")
-        self._require(self.optimizer in {"adam", "amsgrad"}, "optimizer must be adam or amsgrad")
-        self._require(self.precision in {"auto", "fp32", "bf16", "fp16"}, "precision must be auto, fp32, bf16 or fp16")
-        self._require(0 <= self.label_smoothing < 1, "label_smoothing must be in [0, 1)")
-        self._require(all(side >= 32 for side in self.input_hw), "input_hw must be at least 32 x 32 pixels")
-        self._require(self.warmup_epochs < self.epochs or self.epochs == 1, "warmup_epochs must be below epochs")
+        require = self._require
+        require(self.epochs >= 1, "epochs must be at least 1")
+        require(self.people_per_batch >= 2, "people_per_batch must be at least 2: triplets need a negative")
+        require(self.crops_per_person >= 2, "crops_per_person must be at least 2: triplets need a positive")
+        require(self.learning_rate > 0, "learning_rate must be above 0")
+        require(self.schedule in {"step", "cosine"}, "schedule must be step or cosine")
+        require(self.optimizer in {"adam", "amsgrad", "sgd"}, "optimizer must be adam, amsgrad or sgd")
+        require(self.precision in {"auto", "fp32", "bf16", "fp16"}, "precision must be auto, fp32, bf16 or fp16")
+        require(0 <= self.label_smoothing < 1, "label_smoothing must be in [0, 1)")
+        require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)")
+        require(self.distill_temperature > 0, "distill_temperature must be above 0")
+        require(len(self.input_hw) == 2, "input_hw must be a height and a width")
+        require(all(side >= 32 for side in self.input_hw), "input_hw must be at least 32 x 32 pixels")
+        require(self.warmup_epochs < self.epochs or self.epochs == 1, "warmup_epochs must be below epochs")
+        for name in ("flip", "erase"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must be a probability")
+        for name in ("id_weight", "triplet_weight", "center_weight", "distill_weight", "weight_decay", "pad"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative")
 
     def for_epochs(self, epochs: int) -> TrainConfig:
-        """The same recipe over another number of epochs: warm-up, milestones and frozen epochs keep their share.
+        """The same recipe over another number of epochs: warm-up and milestones keep their share.
 
         Raises InputError below one epoch.
         """
@@ -88,19 +107,52 @@ class TrainConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
-        """Read what `to_dict` wrote. Raises InputError naming fields that are unknown or of the wrong kind."""
-        unknown = sorted(set(raw) - {f.name for f in fields(cls)})
+    def from_dict(cls, raw: Mapping[str, Any]) -> TrainConfig:
+        """Read what `to_dict` wrote; what is left out has its default.
+
+        Raises InputError naming settings that are unknown or of the wrong kind.
+        """
+        known = {f.name: f for f in fields(cls)}
+        unknown = sorted(set(raw) - set(known))
         if unknown:
-            raise InputError(f"unknown training settings {', '.join(unknown)}: see TrainConfig for the known ones")
-        values = dict(raw)
+            raise InputError(f"unknown training settings {', '.join(unknown)}: the known ones are {', '.join(known)}")
+        cls._require("model" in raw, "model is missing: name an architecture")
+        return cls(**{name: _of_kind(known[name], value) for name, value in raw.items()})
+
+    def to_toml(self) -> str:
+        """Every setting on a line of its own with what it means, under headings; `from_toml` reads it back."""
+        import tomlkit
+
+        document = tomlkit.document()
+        for each in fields(self):
+            if heading := each.metadata.get("heading"):
+                if document:
+                    document.add(tomlkit.nl())
+                document.add(tomlkit.comment(heading))
+            value = getattr(self, each.name)
+            item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+            if isinstance(value, dict):
+                item = tomlkit.inline_table()
+                item.update(value)
+            document.add(each.name, item.comment(each.metadata["help"]))
+        return tomlkit.dumps(document)
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> TrainConfig:
+        """Read a file as `to_toml` writes it; what is left out has its default.
+
+        Raises InputError when it is missing, is no TOML, or holds what `from_dict` refuses.
+        """
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+
+        path = require_file(path, "a training recipe")
         try:
-            for name in ("input_hw", "milestones"):
-                if name in values:
-                    values[name] = tuple(int(value) for value in values[name])
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"bad training settings: {error}") from None
+            return cls.from_dict(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
+        except (TOMLKitError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is no TOML file ({' '.join(str(error).split())}): see --dump-config") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     @staticmethod
     def _require(holds: bool, message: str) -> None:
@@ -108,24 +160,15 @@ class TrainConfig:
             raise InputError(f"bad training settings: {message}")
 
 
-def bag_of_tricks(model: str) -> TrainConfig:
-    """BoT, section 2 of the paper: Adam 3.5e-4, x0.1 at epochs 40 and 70 of 120."""
-    return TrainConfig(model=model)
-
-
-def _osnet(model: str) -> TrainConfig:
-    """OSNet's AMSGrad and step size (Zhou et al., ICCV 2019, section 4.1), BoT's losses and batches, a cosine."""
-    return TrainConfig(
-        model=model, optimizer="amsgrad", learning_rate=1.5e-3, schedule="cosine", warmup_epochs=5, epochs=180
-    )
-
-
-def _mobilenetv3(model: str) -> TrainConfig:
-    return TrainConfig(model=model, learning_rate=1e-3, schedule="cosine", warmup_epochs=5)
-
-
-def recipe_for(model: str, epochs: int | None = None) -> TrainConfig:
-    """The default recipe of a model, over its own number of epochs or ``epochs``."""
-    family = model.split("_")[0]
-    config = {"osnet": _osnet, "mobilenetv3": _mobilenetv3}.get(family, bag_of_tricks)(model)
-    return config if epochs is None else config.for_epochs(epochs)
+def _of_kind(setting: Field[Any], value: Any) -> Any:
+    """``value`` in the type of the setting's default; a whole number may stand for a fraction."""
+    example = setting.default_factory() if setting.default_factory is not MISSING else setting.default
+    kind = str if example is MISSING else type(example)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, list | tuple) and all(type(part) is int for part in value):
+        return tuple(value)
+    if type(value) is not kind:
+        wanted = {tuple: "a list of whole numbers", int: "a whole number", float: "a number", bool: "true or false"}
+        raise InputError(f"bad training settings: {setting.name} must be {wanted.get(kind, kind.__name__)}")
+    return value

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from reid_edge.card import ModelCard
 from reid_edge.datasets import Dataset, require
-from reid_edge.errors import GateError, InputError
+from reid_edge.embedder import Embedder
+from reid_edge.engine import Engine
+from reid_edge.errors import DatasetError, GateError, InputError, Stopped
 from reid_edge.evaluation import evaluate
 from reid_edge.files import written_whole
 from reid_edge.progress import track
@@ -25,18 +27,27 @@ from .augment import augmented
 from .checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
 from .config import TrainConfig
 from .inference import TorchEngine
-from .run import Run
+from .run import Progress, Run
 from .sampler import pk_batches
 from .schedule import lr_factor
-from .store import decoded
+from .signals import asked_to_stop
+from .store import Decoded, decoded
 
-__all__ = ["CHECKPOINT_NAME", "MODEL_NAME", "EpochReport", "train"]
+__all__ = ["CHECKPOINT_NAME", "MODEL_NAME", "RECIPE_NAME", "TEACHER_NAME", "EpochReport", "train"]
 
 CHECKPOINT_NAME = "checkpoint.pth"
-"""Written after every epoch: the model and all that ``--resume`` needs."""
+"""Written after every epoch, and within long ones: the model and all that ``--resume`` needs."""
 
 MODEL_NAME = "model.pth"
 """Written at the end: the model alone, a third of the size."""
+
+RECIPE_NAME = "recipe.toml"
+"""The settings of the run, for ``--config``."""
+
+TEACHER_NAME = "teacher.npy"
+"""A teacher's embeddings of the training crops."""
+
+_SAVE_EVERY_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -64,38 +75,56 @@ def train(
     out: Path,
     *,
     weights: Path | None = None,
+    teacher: Engine | None = None,
     resume: bool = False,
     device: str = "auto",
     eval_every: int = 10,
+    max_bad_crops: int = 10,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train a model and return the path of its file, ``out/model.pth``.
 
-    ``out`` also receives ``checkpoint.pth`` after every epoch and ``history.json``. With ``resume`` the run goes on
-    after the last whole epoch and reaches the weights that an uninterrupted one reaches (bit for bit on one CPU with
-    the same number of threads). Every ``eval_every`` epochs and after the last, the model is scored on the query and
-    gallery crops; the score chooses nothing.
+    ``out`` also receives ``history.json``, ``recipe.toml`` and ``checkpoint.pth``: after every epoch, every ten minutes
+    within one, and on SIGTERM. With ``resume`` the run goes on from there and reaches the weights that an uninterrupted
+    one reaches (bit for bit on one CPU with the same number of threads). Every ``eval_every`` epochs and after the
+    last, the model is scored on the query and gallery crops; the score chooses nothing. ``teacher`` adds
+    `losses.similarity_distillation`; its embeddings of the training crops are computed once, without augmentation.
+    Up to ``max_bad_crops`` unreadable crops are named and left out.
 
-    Raises InputError (a used ``out``, other settings than the run that is resumed), DatasetError, ImageError,
-    ModelError, and GateError when a loss is not finite.
+    Raises InputError (a used ``out``, other settings than the run that is resumed), DatasetError, ModelError,
+    GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
     """
     require(dataset, "train")
     labels = _labels(dataset)
     run = Run(config, people=int(labels.max()) + 1, device=device)
-    _begin(run, out / CHECKPOINT_NAME, weights, resume, say)
-    images = run.resident(decoded(dataset.split.train, config.input_hw, config.resize))
-    while run.epoch < config.epochs:
-        report = _train_epoch(run, images, labels)
-        last = report.epoch == config.epochs
-        if dataset.split.query and (last or report.epoch % eval_every == 0):
-            report = _evaluated(report, run, dataset)
-        say(str(report))
-        run.history.append(asdict(report))
-        card = _card(run, dataset)
-        save_checkpoint(Checkpoint(card, run.model.state_dict(), run.state()), out / CHECKPOINT_NAME)
-        _write_history(run.history, out / "history.json")
-    save_checkpoint(Checkpoint(_card(run, dataset), run.model.state_dict()), out / MODEL_NAME)
+    _begin(run, out, weights, resume, say)
+    crops = decoded(dataset.split.train, config.input_hw, config.resize)
+    usable = _usable(crops, dataset, max_bad_crops, say)
+    lesson = _Lesson(run.resident(crops.images), labels, usable, _taught(teacher, dataset, out / TEACHER_NAME, say))
+    with asked_to_stop() as stop:
+        while run.epoch < config.epochs:
+            _train_epoch(run, lesson, lambda: save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME), stop)
+            report = _report(run)
+            last = report.epoch == config.epochs
+            if dataset.split.query and (last or report.epoch % eval_every == 0):
+                report = _evaluated(report, run, dataset)
+            say(str(report))
+            run.history.append(asdict(report))
+            run.progress = Progress()
+            save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME)
+            _write_history(run.history, out / "history.json")
+    save_checkpoint(Checkpoint(_card(run, dataset), run.deployed.state_dict()), out / MODEL_NAME)
     return out / MODEL_NAME
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What an epoch draws from: images uint8 [N, H, W, 3], labels int64 [N], usable rows, a teacher's embeddings."""
+
+    images: Tensor
+    labels: NDArray[np.int64]
+    usable: NDArray[np.int64]
+    taught: NDArray[np.float32] | None
 
 
 def _labels(dataset: Dataset) -> NDArray[np.int64]:
@@ -104,39 +133,98 @@ def _labels(dataset: Dataset) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _begin(run: Run, checkpoint: Path, weights: Path | None, resume: bool, say: Callable[[str], None]) -> None:
+def _begin(run: Run, out: Path, weights: Path | None, resume: bool, say: Callable[[str], None]) -> None:
+    checkpoint = out / CHECKPOINT_NAME
     if checkpoint.exists() and not resume:
-        raise InputError(f"{checkpoint.parent} already holds a run: give --resume to go on with it, or another --out")
+        raise InputError(f"{out} already holds a run: give --resume to go on with it, or another --out")
     if checkpoint.exists():
         run.load_state(load_checkpoint(checkpoint), str(checkpoint))
-        say(f"resuming {checkpoint} after epoch {run.epoch} of {run.config.epochs}")
-    elif weights is not None:
+        within = f", {run.progress.iteration} batches into the next" if run.progress.iteration else ""
+        say(f"resuming {checkpoint} after epoch {run.epoch} of {run.config.epochs}{within}")
+        return
+    if weights is not None:
         say(start_from(run.model, weights).summary())
+        run.restart_average()
+    with written_whole(out / RECIPE_NAME) as beside:
+        beside.write_text(run.config.to_toml(), encoding="utf-8")
 
 
-def _train_epoch(run: Run, images: Tensor, labels: NDArray[np.int64]) -> EpochReport:
-    config, epoch = run.config, run.epoch
+def _usable(crops: Decoded, dataset: Dataset, limit: int, say: Callable[[str], None]) -> NDArray[np.int64]:
+    """The rows to train on, int64 [M]. Raises DatasetError above ``limit`` unreadable ones."""
+    bad = crops.unreadable
+    if len(bad) > limit:
+        first = next(iter(bad.values()))
+        raise DatasetError(
+            f"{len(bad)} of {len(crops.images)} training crops cannot be read, above --max-bad-crops {limit} "
+            f"(the first: {first}): repair them, or see  reid-edge data inspect {dataset.root}"
+        )
+    for reason in bad.values():
+        say(f"left out: {reason}")
+    return np.setdiff1d(np.arange(len(crops.images)), list(bad)).astype(np.int64)
+
+
+def _taught(
+    teacher: Engine | None, dataset: Dataset, kept: Path, say: Callable[[str], None]
+) -> NDArray[np.float32] | None:
+    """The teacher's embeddings of the training crops, float32 [N, T], computed once a run."""
+    if teacher is None:
+        return None
+    if not kept.exists():
+        say(f"embedding {len(dataset.split.train)} crops with the teacher, a {teacher.card.architecture}")
+        with teacher, Embedder(teacher) as embedder:
+            embeddings = embedder.embed([crop.path for crop in dataset.split.train], progress=True)
+        with written_whole(kept) as beside, open(beside, "wb") as file:
+            np.save(file, embeddings)
+    taught: NDArray[np.float32] = np.load(kept, allow_pickle=False)
+    if taught.ndim != 2 or len(taught) != len(dataset.split.train):
+        raise InputError(f"{kept} holds other crops' embeddings: delete it, or give another --out")
+    return taught
+
+
+def _train_epoch(run: Run, lesson: _Lesson, save: Callable[[], None], stop: Callable[[], bool]) -> None:
+    """What is left of an epoch; `Run.progress` tells how it went."""
+    config, epoch, progress = run.config, run.epoch, run.progress
     rng = np.random.default_rng([config.seed, epoch])
+    labels = lesson.labels[lesson.usable]
     batches = pk_batches(labels, config.people_per_batch, config.crops_per_person, rng)
     run.model.train()
-    sums: dict[str, float] = {}
-    began = time.perf_counter()
-    seen = 0
+    saved = time.perf_counter()
 
     def note() -> str:
-        means = " ".join(f"{name} {value / (seen // len(batches[0])):.3f}" for name, value in sums.items())
-        return f"{means} {seen / (time.perf_counter() - began):.0f} images/s"
+        means = " ".join(f"{name} {value / progress.iteration:.3f}" for name, value in progress.sums.items())
+        return f"{means} {progress.iteration * len(batches[0]) / progress.seconds:.0f} images/s"
 
-    for index, chosen in enumerate(track(batches, f"epoch {epoch + 1}/{config.epochs}", note=note)):
+    for batch in track(batches[progress.iteration :], f"epoch {epoch + 1}/{config.epochs}", note=note):
+        began = time.perf_counter()
+        index = progress.iteration
         run.set_learning_rate(lr_factor(config, epoch, index / len(batches)))
-        batch = augmented(run.gather(images, chosen), config, rng)
-        losses = run.step(batch, torch.from_numpy(labels[chosen]).to(run.device))
+        losses = _train_batch(run, lesson, lesson.usable[batch], np.random.default_rng([config.seed, epoch, index + 1]))
         _check_finite(losses, epoch + 1, index + 1)
-        seen += len(chosen)
-        sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
-    seconds = time.perf_counter() - began
-    means = {name: value / len(batches) for name, value in sums.items()}
-    return EpochReport(epoch + 1, run.learning_rate, means, seconds, seen / seconds)
+        progress.iteration += 1
+        progress.seconds += time.perf_counter() - began
+        progress.sums = {name: progress.sums.get(name, 0.0) + value for name, value in losses.items()}
+        if stop():
+            save()
+            raise Stopped(
+                f"stopped in epoch {epoch + 1} after {progress.iteration} batches, all saved: go on with --resume"
+            )
+        if time.perf_counter() - saved > _SAVE_EVERY_SECONDS:
+            save()
+            saved = time.perf_counter()
+
+
+def _train_batch(run: Run, lesson: _Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, float]:
+    batch = augmented(run.gather(lesson.images, chosen), run.config, rng)
+    labels = torch.from_numpy(lesson.labels[chosen]).to(run.device)
+    taught = None if lesson.taught is None else torch.from_numpy(lesson.taught[chosen]).to(run.device)
+    return run.step(batch, labels, taught)
+
+
+def _report(run: Run) -> EpochReport:
+    config, progress = run.config, run.progress
+    crops = progress.iteration * config.people_per_batch * config.crops_per_person
+    means = {name: value / progress.iteration for name, value in progress.sums.items()}
+    return EpochReport(run.epoch + 1, run.learning_rate, means, progress.seconds, crops / progress.seconds)
 
 
 def _check_finite(losses: dict[str, float], epoch: int, iteration: int) -> None:
@@ -150,7 +238,7 @@ def _check_finite(losses: dict[str, float], epoch: int, iteration: int) -> None:
 
 def _evaluated(report: EpochReport, run: Run, dataset: Dataset) -> EpochReport:
     card = ModelCard(run.model.name, run.model.embedding_dim, run.config.input_hw, run.config.resize)
-    with TorchEngine(run.model, card, run.device) as engine:
+    with TorchEngine(run.deployed, card, run.device) as engine:
         metrics = evaluate(engine, dataset, batch=64).metrics.to_dict()
     return EpochReport(**{**asdict(report), "metrics": metrics})
 
@@ -160,12 +248,16 @@ def _card(run: Run, dataset: Dataset) -> ModelCard:
     trained_on = f"{dataset.name}: {len(crops)} crops of {run.people} people"
     recipe = {**run.config.to_dict(), "epochs_done": run.epoch}
     return card_of(
-        run.model,
+        run.deployed,
         trained_on=trained_on,
         recipe=recipe,
         input_hw=run.config.input_hw,
         resize=run.config.resize,
     )
+
+
+def _whole(run: Run, dataset: Dataset) -> Checkpoint:
+    return Checkpoint(_card(run, dataset), run.deployed.state_dict(), run.state())
 
 
 def _write_history(history: list[dict[str, Any]], path: Path) -> None:

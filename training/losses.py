@@ -1,4 +1,4 @@
-"""The three losses of the bag of tricks; each reads like its equation."""
+"""The three losses of the bag of tricks, and a teacher's; each reads like its equation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CenterLoss", "batch_hard_triplet", "pairwise_euclidean", "smoothed_cross_entropy"]
+__all__ = [
+    "CenterLoss",
+    "batch_hard_triplet",
+    "pairwise_euclidean",
+    "similarity_distillation",
+    "smoothed_cross_entropy",
+]
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
@@ -58,3 +64,22 @@ class CenterLoss(nn.Module):
         """Divide the centers' gradient by ``weight``, so that only the features feel the small weight."""
         if self.centers.grad is not None and weight > 0:
             self.centers.grad /= weight
+
+
+def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
+    """Mean over the batch of KL(p || q): p and q are how alike each crop finds the others, to teacher and student.
+
+    ``student`` [N, D] and ``teacher`` [N, T] may differ in width: only their cosine similarities within the batch are
+    compared, as a softmax at ``temperature`` over the N - 1 others (the distribution of Fang et al., *SEED*, ICLR
+    2021, section 3.2, over the batch instead of a queue). No labels. The gradient reaches the student alone.
+    """
+    p = _log_likeness(teacher.detach().float(), temperature)  # [N, N - 1]
+    q = _log_likeness(student.float(), temperature)  # [N, N - 1]
+    return F.kl_div(q, p, reduction="batchmean", log_target=True)
+
+
+def _log_likeness(embeddings: Tensor, temperature: float) -> Tensor:
+    unit = F.normalize(embeddings, dim=1)
+    others = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    cosines = (unit @ unit.T)[others].view(len(unit), -1)
+    return F.log_softmax(cosines / temperature, dim=1)

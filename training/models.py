@@ -66,9 +66,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 class Features(NamedTuple):
-    """What the losses see: ``feature`` [N, D] before the neck, ``logits`` [N, classes] after it."""
+    """What the losses see: ``feature`` [N, D] before the neck; ``embedding`` [N, D], ``logits`` [N, classes] after."""
 
     feature: Tensor
+    embedding: Tensor
     logits: Tensor
 
 
@@ -106,7 +107,7 @@ class ReidModel(nn.Module):
         if not self.training:
             return embedding
         assert self.classifier is not None, "a model built without classes is for evaluation: call .eval()"
-        return Features(feature, self.classifier(embedding))
+        return Features(feature, embedding, self.classifier(embedding))
 
     def set_stem_relu(self, present: bool) -> None:
         """Change a built ResNet50's ``stem_relu`` option, when its weights turn out to need the other."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from reid_edge.errors import InputError, ModelError
 
 from .checkpoint import Checkpoint, restore_stem
 from .config import TrainConfig
-from .losses import CenterLoss, batch_hard_triplet, smoothed_cross_entropy
-from .models import build_model
+from .losses import CenterLoss, batch_hard_triplet, similarity_distillation, smoothed_cross_entropy
+from .models import Features, ReidModel, build_model
 
-__all__ = ["Run", "device_for"]
+__all__ = ["Progress", "Run", "device_for"]
 
 
 def device_for(name: str) -> torch.device:
@@ -32,10 +35,20 @@ def device_for(name: str) -> torch.device:
     return device
 
 
+@dataclass
+class Progress:
+    """How far an epoch has come: batches done, the sums of their losses, seconds."""
+
+    iteration: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
 class Run:
     """The model, its two optimisers and the history; `epoch` counts the whole epochs done.
 
-    Every random draw comes from (seed, epoch), so the state has no generator in it and `load_state` goes on exactly.
+    ``progress`` is how far the epoch after those has come. Every random draw comes from (seed, epoch, iteration), so
+    the state has no generator in it and `load_state` goes on exactly.
     """
 
     def __init__(self, config: TrainConfig, people: int, device: str = "auto") -> None:
@@ -44,24 +57,36 @@ class Run:
         self.device = device_for(device)
         self.history: list[dict[str, Any]] = []
         self.learning_rate = 0.0
+        self.progress = Progress()
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model, num_classes=people, **config.options)
+        self.model: ReidModel = build_model(config.model, num_classes=_classes(config, people), **config.options)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._forward: Callable[[Tensor], Features] = torch.compile(self.model) if config.compile else self.model
+        self._averaged = _averaged(self.model, config.ema_decay) if config.ema_decay else None
         self.centers = CenterLoss(people, self.model.embedding_dim).to(self.device)
-        self._optimizer = torch.optim.Adam(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            amsgrad=config.optimizer == "amsgrad",
-        )
+        self._optimizer = _optimizer(self.model, config)
         self._center_optimizer = torch.optim.SGD(self.centers.parameters(), lr=config.center_learning_rate)
         self._amp = _amp_dtype(config.precision, self.device)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
 
     @property
+    def deployed(self) -> ReidModel:
+        """What is evaluated and exported: the moving average where there is one, else the model itself."""
+        if self._averaged is None:
+            return self.model
+        averaged = self._averaged.module
+        assert isinstance(averaged, ReidModel)
+        return averaged
+
+    @property
     def epoch(self) -> int:
         """How many epochs are done."""
         return len(self.history)
+
+    def restart_average(self) -> None:
+        """Begin the moving average at the model as it is now, after weights were imported."""
+        if self._averaged is not None:
+            self._averaged = _averaged(self.model, self.config.ema_decay)
 
     def set_learning_rate(self, factor: float) -> None:
         """Scale the base learning rate; the centers keep theirs."""
@@ -80,26 +105,40 @@ class Run:
         """The ``chosen`` crops, uint8 [B, H, W, 3], on this run's device."""
         return images[torch.from_numpy(chosen).to(images.device)].to(self.device)
 
-    def step(self, batch: Tensor, labels: Tensor) -> dict[str, float]:
+    def step(self, batch: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
         """One optimisation step on float32 [B, 3, H, W]; the losses by name, each with its weight in it.
 
-        When a loss is not finite nothing is updated: the caller stops and says so.
+        ``teacher`` float32 [B, T] are a teacher's embeddings of the same crops. When a loss is not finite nothing is
+        updated: the caller stops and says so.
         """
         with torch.autocast(self.device.type, dtype=self._amp, enabled=self._amp is not None):
-            features = self.model(batch)
-        losses = self._losses(features.feature.float(), features.logits.float(), labels)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
+            features = self._forward(batch)
+        losses = self._losses(features, labels, teacher)
+        stacked = torch.stack(list(losses.values()))
+        values = dict(zip(losses, stacked.tolist(), strict=True))  # one wait for the device, not one for each
         if np.isfinite(sum(values.values())):
-            self._update(torch.stack(list(losses.values())).sum())
+            self._update(stacked.sum())
         return values
 
-    def _losses(self, feature: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _losses(self, features: Features, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
+        """The losses that have a weight."""
         config = self.config
-        return {
-            "id": smoothed_cross_entropy(logits, labels, config.label_smoothing),
-            "triplet": config.triplet_weight * batch_hard_triplet(feature, labels, config.triplet_margin),
-            "center": config.center_weight * self.centers(feature, labels),
-        }
+        feature = (features.embedding if config.metric_after_neck else features.feature).float()
+        losses: dict[str, Tensor] = {}
+        if config.id_weight:
+            logits = features.logits.float()
+            logits = logits.sigmoid() if config.sigmoid_logits else logits
+            losses["id"] = config.id_weight * smoothed_cross_entropy(logits, labels, config.label_smoothing)
+        if config.triplet_weight:
+            losses["triplet"] = config.triplet_weight * batch_hard_triplet(feature, labels, config.triplet_margin)
+        if config.center_weight:
+            losses["center"] = config.center_weight * self.centers(feature, labels)
+        if teacher is not None and config.distill_weight:
+            likeness = similarity_distillation(features.embedding, teacher, config.distill_temperature)
+            losses["distill"] = config.distill_weight * likeness
+        if not losses:
+            raise InputError("every loss has weight 0: give one a weight, or a teacher")
+        return losses
 
     def _update(self, loss: Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)
@@ -110,6 +149,8 @@ class Run:
         self._scaler.step(self._optimizer)
         self._scaler.step(self._center_optimizer)
         self._scaler.update()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.model)
 
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs beside the model's weights."""
@@ -121,6 +162,8 @@ class Run:
             "center_optimizer": self._center_optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "history": self.history,
+            "progress": asdict(self.progress),
+            **({"averaged": self._averaged.state_dict(), "model": self.model.state_dict()} if self._averaged else {}),
         }
 
     def load_state(self, checkpoint: Checkpoint, source: str) -> None:
@@ -136,22 +179,58 @@ class Run:
         if differing := [f"{k} was {stored[k]!r}, now {asked[k]!r}" for k in asked if asked[k] != stored[k]]:
             raise InputError(f"{source} was trained otherwise ({'; '.join(differing)}): repeat its settings to resume")
         try:
-            self.model.load_state_dict(checkpoint.model)
+            self.model.load_state_dict(saved.get("model", checkpoint.model))
             restore_stem(self.model, checkpoint.card)
+            if self._averaged is not None:
+                self._averaged.load_state_dict(saved["averaged"])
+                restore_stem(self.deployed, checkpoint.card)
             self.centers.load_state_dict(saved["centers"])
             self._optimizer.load_state_dict(saved["optimizer"])
             self._center_optimizer.load_state_dict(saved["center_optimizer"])
             self._scaler.load_state_dict(saved["scaler"])
             self.history = list(saved["history"])
-        except (KeyError, RuntimeError, ValueError) as error:
+            self.progress = Progress(**saved["progress"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{source} does not fit this run ({reason}): start again in another --out") from None
 
 
+def _classes(config: TrainConfig, people: int) -> int:
+    if config.classes and config.classes < people:
+        raise InputError(f"{people} people to train on, and classes is {config.classes}: give classes = 0, or more")
+    return config.classes or people
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, amsgrad=config.optimizer == "amsgrad")
+
+
+def _averaged(model: ReidModel, decay: float) -> AveragedModel:
+    """A moving average over weights and batch norm's statistics, quicker at first so that the start is forgotten."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        done = int(count)
+        return averaged.lerp(current, 1 - min(decay, (1 + done) / (10 + done)))
+
+    return AveragedModel(model, avg_fn=average, use_buffers=True)
+
+
 def _amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for float32 throughout. "auto" keeps a CPU in float32: bf16 did not help there."""
+    """The autocast type, None for float32 throughout. "auto": a type that the processor computes, bf16 first."""
     if precision == "auto":
         if device.type != "cuda":
-            return None
+            return torch.bfloat16 if _cpu_computes_bf16() else None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware: emulated, it is slower than float32."""
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
