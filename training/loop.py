@@ -26,6 +26,7 @@ from reid_edge.progress import track
 from .augment import augmented
 from .checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
 from .config import TrainConfig
+from .curves import Board, draw_curves
 from .inference import TorchEngine
 from .run import Progress, Run
 from .sampler import pk_batches
@@ -84,12 +85,12 @@ def train(
 ) -> Path:
     """Train a model and return the path of its file, ``out/model.pth``.
 
-    ``out`` also receives ``history.json``, ``recipe.toml`` and ``checkpoint.pth``: after every epoch, every ten minutes
-    within one, and on SIGTERM. With ``resume`` the run goes on from there and reaches the weights that an uninterrupted
-    one reaches (bit for bit on one CPU with the same number of threads). Every ``eval_every`` epochs and after the
-    last, the model is scored on the query and gallery crops; the score chooses nothing. ``teacher`` adds
-    `losses.similarity_distillation`; its embeddings of the training crops are computed once, without augmentation.
-    Up to ``max_bad_crops`` unreadable crops are named and left out.
+    ``out`` also receives ``history.json``, ``recipe.toml``, curves, a TensorBoard log, and ``checkpoint.pth``: after
+    every epoch, every ten minutes within one, and on SIGTERM. With ``resume`` the run goes on from there and reaches
+    the weights that an uninterrupted one reaches (bit for bit on one CPU with the same number of threads). Every
+    ``eval_every`` epochs and after the last, the model is scored on the query and gallery crops; the score chooses
+    nothing. ``teacher`` adds `losses.similarity_distillation`; its embeddings of the training crops are computed once,
+    without augmentation. Up to ``max_bad_crops`` unreadable crops are named and left out.
 
     Raises InputError (a used ``out``, other settings than the run that is resumed), DatasetError, ModelError,
     GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
@@ -101,7 +102,7 @@ def train(
     crops = decoded(dataset.split.train, config.input_hw, config.resize)
     usable = _usable(crops, dataset, max_bad_crops, say)
     lesson = _Lesson(run.resident(crops.images), labels, usable, _taught(teacher, dataset, out / TEACHER_NAME, say))
-    with asked_to_stop() as stop:
+    with asked_to_stop() as stop, Board(out / "tensorboard", run.epoch, say) as board:
         while run.epoch < config.epochs:
             _train_epoch(run, lesson, lambda: save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME), stop)
             report = _report(run)
@@ -113,6 +114,8 @@ def train(
             run.progress = Progress()
             save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME)
             _write_history(run.history, out / "history.json")
+            board.write(run.history[-1])
+            draw_curves(run.history, out)
     save_checkpoint(Checkpoint(_card(run, dataset), run.deployed.state_dict()), out / MODEL_NAME)
     return out / MODEL_NAME
 
