@@ -18,10 +18,15 @@ _SCORES = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
 
 
 class Board:
-    """Writes each epoch's line of the history to TensorBoard in ``folder``; a resumed run replaces what it repeats."""
+    """Writes each epoch's line of the history to TensorBoard in ``folder``; a resumed run replaces what it repeats.
 
-    def __init__(self, folder: Path, epochs_done: int, say: Callable[[str], None]) -> None:
+    Without a folder nothing is written.
+    """
+
+    def __init__(self, folder: Path | None, epochs_done: int, say: Callable[[str], None]) -> None:
         self._writer: Any = None
+        if folder is None:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

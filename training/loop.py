@@ -28,6 +28,7 @@ from .checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, s
 from .config import TrainConfig
 from .curves import Board, draw_curves
 from .inference import TorchEngine
+from .parallel import world
 from .run import Progress, Run
 from .sampler import pk_batches
 from .schedule import lr_factor
@@ -96,28 +97,53 @@ def train(
     GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
     """
     require(dataset, "train")
-    labels = _labels(dataset)
-    run = Run(config, people=int(labels.max()) + 1, device=device)
-    _begin(run, out, weights, resume, say)
-    crops = decoded(dataset.split.train, config.input_hw, config.resize)
-    usable = _usable(crops, dataset, max_bad_crops, say)
-    lesson = _Lesson(run.resident(crops.images), labels, usable, _taught(teacher, dataset, out / TEACHER_NAME, say))
-    with asked_to_stop() as stop, Board(out / "tensorboard", run.epoch, say) as board:
-        while run.epoch < config.epochs:
-            _train_epoch(run, lesson, lambda: save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME), stop)
+    with world(device) as together:
+        say = say if together.leads else _silent
+        labels = _labels(dataset)
+        run = Run(config, people=int(labels.max()) + 1, device=device, world=together)
+        _begin(run, out, weights, resume, say)
+        with together.leader_first():
+            crops = decoded(dataset.split.train, config.input_hw, config.resize)
+            taught = _taught(teacher, dataset, out / TEACHER_NAME, say)
+        usable = _usable(crops, dataset, max_bad_crops, say)
+        lesson = _Lesson(run.resident(crops.images), labels, usable, taught)
+        _train_epochs(run, lesson, dataset, out, eval_every, say)
+        if together.leads:
+            save_checkpoint(Checkpoint(_card(run, dataset), run.deployed.state_dict()), out / MODEL_NAME)
+    return out / MODEL_NAME
+
+
+def _silent(message: str) -> None:
+    """What all ranks but the first say."""
+
+
+def _train_epochs(
+    run: Run, lesson: _Lesson, dataset: Dataset, out: Path, eval_every: int, say: Callable[[str], None]
+) -> None:
+    """The epochs that are left, each with its report and its checkpoint, which the leader writes."""
+    leads = run.world.leads
+
+    def save() -> None:
+        if leads:
+            save_checkpoint(
+                Checkpoint(_card(run, dataset), run.deployed.state_dict(), run.state()), out / CHECKPOINT_NAME
+            )
+
+    with asked_to_stop() as stop, Board(out / "tensorboard" if leads else None, run.epoch, say) as board:
+        while run.epoch < run.config.epochs:
+            _train_epoch(run, lesson, save, stop)
             report = _report(run)
-            last = report.epoch == config.epochs
-            if dataset.split.query and (last or report.epoch % eval_every == 0):
+            due = report.epoch == run.config.epochs or report.epoch % eval_every == 0
+            if leads and dataset.split.query and due:
                 report = _evaluated(report, run, dataset)
             say(str(report))
             run.history.append(asdict(report))
             run.progress = Progress()
-            save_checkpoint(_whole(run, dataset), out / CHECKPOINT_NAME)
-            _write_history(run.history, out / "history.json")
+            save()
             board.write(run.history[-1])
-            draw_curves(run.history, out)
-    save_checkpoint(Checkpoint(_card(run, dataset), run.deployed.state_dict()), out / MODEL_NAME)
-    return out / MODEL_NAME
+            if leads:
+                _write_history(run.history, out / "history.json")
+                draw_curves(run.history, out)
 
 
 @dataclass(frozen=True)
@@ -148,8 +174,9 @@ def _begin(run: Run, out: Path, weights: Path | None, resume: bool, say: Callabl
     if weights is not None:
         say(start_from(run.model, weights).summary())
         run.restart_average()
-    with written_whole(out / RECIPE_NAME) as beside:
-        beside.write_text(run.config.to_toml(), encoding="utf-8")
+    if run.world.leads:
+        with written_whole(out / RECIPE_NAME) as beside:
+            beside.write_text(run.config.to_toml(), encoding="utf-8")
 
 
 def _usable(crops: Decoded, dataset: Dataset, limit: int, say: Callable[[str], None]) -> NDArray[np.int64]:
@@ -197,16 +224,19 @@ def _train_epoch(run: Run, lesson: _Lesson, save: Callable[[], None], stop: Call
         means = " ".join(f"{name} {value / progress.iteration:.3f}" for name, value in progress.sums.items())
         return f"{means} {progress.iteration * len(batches[0]) / progress.seconds:.0f} images/s"
 
-    for batch in track(batches[progress.iteration :], f"epoch {epoch + 1}/{config.epochs}", note=note):
+    left = batches[progress.iteration :]
+    for batch in track(left, f"epoch {epoch + 1}/{config.epochs}", note=note) if run.world.leads else left:
         began = time.perf_counter()
         index = progress.iteration
         run.set_learning_rate(lr_factor(config, epoch, index / len(batches)))
-        losses = _train_batch(run, lesson, lesson.usable[batch], np.random.default_rng([config.seed, epoch, index + 1]))
+        chosen = lesson.usable[run.world.share(batch, config.crops_per_person)]
+        rng = np.random.default_rng([config.seed, epoch, index + 1, run.world.rank])
+        losses = _train_batch(run, lesson, chosen, rng)
         _check_finite(losses, epoch + 1, index + 1)
         progress.iteration += 1
         progress.seconds += time.perf_counter() - began
         progress.sums = {name: progress.sums.get(name, 0.0) + value for name, value in losses.items()}
-        if stop():
+        if run.world.any(stop()):
             save()
             raise Stopped(
                 f"stopped in epoch {epoch + 1} after {progress.iteration} batches, all saved: go on with --resume"
@@ -257,10 +287,6 @@ def _card(run: Run, dataset: Dataset) -> ModelCard:
         input_hw=run.config.input_hw,
         resize=run.config.resize,
     )
-
-
-def _whole(run: Run, dataset: Dataset) -> Checkpoint:
-    return Checkpoint(_card(run, dataset), run.deployed.state_dict(), run.state())
 
 
 def _write_history(history: list[dict[str, Any]], path: Path) -> None:

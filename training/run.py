@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint, restore_stem
 from .config import TrainConfig
 from .losses import CenterLoss, batch_hard_triplet, similarity_distillation, smoothed_cross_entropy
 from .models import Features, ReidModel, build_model
+from .parallel import ALONE, World
 
 __all__ = ["Progress", "Run", "device_for"]
 
@@ -51,8 +52,9 @@ class Run:
     the state has no generator in it and `load_state` goes on exactly.
     """
 
-    def __init__(self, config: TrainConfig, people: int, device: str = "auto") -> None:
+    def __init__(self, config: TrainConfig, people: int, device: str = "auto", world: World = ALONE) -> None:
         self.config = config
+        self.world = world
         self.people = people
         self.device = device_for(device)
         self.history: list[dict[str, Any]] = []
@@ -61,7 +63,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.model: ReidModel = build_model(config.model, num_classes=_classes(config, people), **config.options)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._forward: Callable[[Tensor], Features] = torch.compile(self.model) if config.compile else self.model
+        self._forward = _forward(self.model, config, world)
         self._averaged = _averaged(self.model, config.ema_decay) if config.ema_decay else None
         self.centers = CenterLoss(people, self.model.embedding_dim).to(self.device)
         self._optimizer = _optimizer(self.model, config)
@@ -115,26 +117,30 @@ class Run:
             features = self._forward(batch)
         losses = self._losses(features, labels, teacher)
         stacked = torch.stack(list(losses.values()))
-        values = dict(zip(losses, stacked.tolist(), strict=True))  # one wait for the device, not one for each
+        # One wait for the device, not one for each; the ranks' means, so that all of them stop at a loss or none.
+        values = dict(zip(losses, self.world.mean(stacked).tolist(), strict=True))
         if np.isfinite(sum(values.values())):
-            self._update(stacked.sum())
+            own = losses.get("id", 0.0)
+            self._update(own + self.world.size * (stacked.sum() - own))
         return values
 
     def _losses(self, features: Features, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
-        """The losses that have a weight."""
+        """The losses that have a weight: "id" over this rank's crops, the others over all ranks'."""
         config = self.config
-        feature = (features.embedding if config.metric_after_neck else features.feature).float()
         losses: dict[str, Tensor] = {}
         if config.id_weight:
             logits = features.logits.float()
             logits = logits.sigmoid() if config.sigmoid_logits else logits
             losses["id"] = config.id_weight * smoothed_cross_entropy(logits, labels, config.label_smoothing)
+        feature = features.embedding if config.metric_after_neck else features.feature
+        feature, labels = self.world.gathered(feature.float()), self.world.gathered(labels)
         if config.triplet_weight:
             losses["triplet"] = config.triplet_weight * batch_hard_triplet(feature, labels, config.triplet_margin)
         if config.center_weight:
             losses["center"] = config.center_weight * self.centers(feature, labels)
         if teacher is not None and config.distill_weight:
-            likeness = similarity_distillation(features.embedding, teacher, config.distill_temperature)
+            student, teacher = self.world.gathered(features.embedding.float()), self.world.gathered(teacher)
+            likeness = similarity_distillation(student, teacher, config.distill_temperature)
             losses["distill"] = config.distill_weight * likeness
         if not losses:
             raise InputError("every loss has weight 0: give one a weight, or a teacher")
@@ -145,7 +151,7 @@ class Run:
         self._center_optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._center_optimizer)
-        self.centers.rescale_gradient(self.config.center_weight)
+        self.centers.rescale_gradient(self.config.center_weight * self.world.size)
         self._scaler.step(self._optimizer)
         self._scaler.step(self._center_optimizer)
         self._scaler.update()
@@ -199,6 +205,15 @@ def _classes(config: TrainConfig, people: int) -> int:
     if config.classes and config.classes < people:
         raise InputError(f"{people} people to train on, and classes is {config.classes}: give classes = 0, or more")
     return config.classes or people
+
+
+def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
+    """The model as a step calls it: over all ranks, compiled, or plain."""
+    forward: nn.Module = model
+    if world.size > 1:
+        forward = nn.parallel.DistributedDataParallel(forward)
+    compiled: Callable[[Tensor], Features] = torch.compile(forward) if config.compile else forward
+    return compiled
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
