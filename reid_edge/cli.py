@@ -103,7 +103,8 @@ def train(
         str | None, typer.Option(help="resnet50_bot, osnet_x0_25 (or another width) or mobilenetv3_large.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Data set: a folder in a known layout, or a CSV/Parquet manifest.")
+        list[Path] | None,
+        typer.Option("--data", help="Folder or manifest; given again, trained on too: their people are others."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")] = None,
     recipe: Annotated[str, typer.Option(help="default, or seed: the paper's own, defects included.")] = "default",
@@ -133,7 +134,7 @@ def train(
     """Train a model with the bag of tricks: P x K batches, batch-hard triplet, label-smoothed ID and center loss."""
     import torch
 
-    from .datasets import open_dataset
+    from .datasets import mixed, open_dataset
     from .training.config import TrainConfig
     from .training.loop import CHECKPOINT_NAME
     from .training.loop import train as train_model
@@ -160,9 +161,9 @@ def train(
     if dump_config:
         print(settings.to_toml(), end="")
         return
-    if data is None or out is None:
+    if not data or out is None:
         raise InputError("give --data PATH to train on and --out DIR for the model")
-    dataset = open_dataset(data, layout)
+    dataset = mixed([open_dataset(path, layout) for path in data])
     _show_notices(dataset.notices)
     path = train_model(
         settings,
@@ -177,7 +178,7 @@ def train(
         say=_say,
     )
     print(f"wrote {path}; next:")
-    print(f"  reid-edge eval {path} --data {data}")
+    print(f"  reid-edge eval {path} --data {data[0]}")
     print(f"  reid-edge export {path} --out {out}")
     print(f"(the run is in {out / CHECKPOINT_NAME}; an interrupted one goes on with --resume)")
 

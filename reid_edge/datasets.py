@@ -7,8 +7,8 @@ their file names: ``c1s1_`` is Market-1501's, ``c2_f0046182`` Duke's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import DatasetError, InputError
@@ -17,7 +17,7 @@ from .layouts import LAYOUTS, Layout, Listing, images_below, market_name
 from .manifest import MANIFEST_SUFFIXES, read_manifest
 from .records import Crop, Split
 
-__all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "market_name", "open_dataset", "require"]
+__all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "market_name", "mixed", "open_dataset", "require"]
 
 LAYOUT_NAMES = (*LAYOUTS, "manifest")
 """What ``layout`` may be."""
@@ -78,6 +78,34 @@ def open_dataset(path: Path | str, layout: str | None = None, part: str = "test"
         one_numbering=row.one_numbering,
         notices=row.notices,
         published=row.published.get(part) if _is_the_public_set(row, home) else None,
+    )
+
+
+def mixed(datasets: Sequence[Dataset]) -> Dataset:
+    """Train on all of ``datasets``, score on the first; one is returned as it is.
+
+    People and cameras of different sets are different: each set's person ids are moved past those before it (junk and
+    distractors are not trained on, so ids are from 0), and so are its cameras. Raises InputError when the same folder
+    is given twice.
+    """
+    first = datasets[0]
+    roots = [each.root.resolve() for each in datasets]
+    if twice := {str(root) for root in roots if roots.count(root) > 1}:
+        raise InputError(f"{', '.join(sorted(twice))} is given twice: name each data set once")
+    train: list[Crop] = []
+    for each in datasets:
+        pids = max((crop.pid for crop in train), default=-1) + 1
+        cameras = max((crop.camid for crop in train), default=-1) + 1
+        train += [Crop(crop.path, crop.pid + pids, crop.camid + cameras) for crop in each.split.train]
+    if len(datasets) == 1:
+        return first
+    return replace(
+        first,
+        name=" + ".join(each.name for each in datasets),
+        listing=replace(first.listing, split=replace(first.split, train=tuple(train))),
+        one_numbering=False,
+        notices=tuple(dict.fromkeys(notice for each in datasets for notice in each.notices)),
+        published=None,
     )
 
 

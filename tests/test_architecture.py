@@ -74,6 +74,8 @@ def _floor(name: str) -> int | None:
     parts = name.split(".")
     if parts[0] != "reid_edge" or len(parts) < 2:
         return None
+    if parts[-1] == "__main__":  # an entry, whichever room it stands in
+        return len(FLOORS) - 1
     for floor, members in enumerate(FLOORS):
         if parts[1] in members:
             return floor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from drawn_layouts import touch_crops
 
-from reid_edge.datasets import LAYOUT_NAMES, crops_in, open_dataset, require
+from reid_edge.datasets import LAYOUT_NAMES, crops_in, mixed, open_dataset, require
 from reid_edge.errors import DatasetError, InputError, MissingExtraError
 from reid_edge.records import Crop
 
@@ -333,3 +333,17 @@ def test_the_development_crops_count_as_published(dev_crops: Path) -> None:
     assert len(split.gallery) == 2_380 and sum(crop.pid == 0 for crop in split.gallery) == 300
     assert len({crop.pid for crop in split.gallery}) == 151
     assert {crop.camid for crop in split.train} == set(range(1, 7))
+
+
+def test_mixed_sets_train_on_disjoint_people_and_are_scored_on_the_first(tmp_path: Path) -> None:
+    touch_crops(tmp_path / "a", MARKET)
+    touch_crops(tmp_path / "b", (*MARKET, "bounding_box_train/0007_c4s1_000451_03.jpg"))
+    one, two = open_dataset(tmp_path / "a"), open_dataset(tmp_path / "b")
+    both = mixed([one, two])
+    # a has person 2 in cameras 1 and 2; b's persons 2, 2, 7 move by 3, and its cameras 1, 2, 4 too
+    assert _ids(both.split.train) == [(2, 1), (2, 2), (5, 4), (5, 5), (10, 7)]
+    assert both.split.query == one.split.query and both.split.gallery == one.split.gallery
+    assert both.name == f"{one.name} + {two.name}" and both.root == one.root
+    assert mixed([one]) is one
+    with pytest.raises(InputError, match="is given twice"):
+        mixed([one, one])

@@ -19,6 +19,7 @@ from reid_edge.training.models import (  # noqa: E402
     ARCHITECTURES,
     DeployModel,
     Features,
+    GeM,
     ReidModel,
     build_model,
 )
@@ -113,6 +114,30 @@ def test_features_in_training_and_an_embedding_in_evaluation(name: str) -> None:
         pooled = model.trunk(images).mean((2, 3))
         torch.testing.assert_close(embedding, model.neck(model.fc(pooled)))
     assert embedding.shape == (3, model.embedding_dim)
+
+
+def test_gem_pooling_is_the_mean_at_1_and_nears_the_maximum() -> None:
+    pool = GeM()
+    x = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2)
+    # p = 3: ((1 + 8 + 27 + 216) / 4) ** (1 / 3)
+    assert float(pool(x).detach()) == pytest.approx(63 ** (1 / 3), rel=1e-6)
+    for p, expected, rel in ((1.0, 3.0, 1e-6), (30.0, 6.0 * 4 ** (-1 / 30), 1e-4)):
+        pool.p.data.fill_(p)
+        assert float(pool(x).detach()) == pytest.approx(expected, rel=rel)
+
+
+def test_gem_is_an_option_that_trains_its_exponent() -> None:
+    model = _build("mobilenetv3_large", num_classes=3, pooling="gem")
+    features = model(torch.randn(4, 3, 64, 32))
+    features.logits.square().sum().backward()
+    assert isinstance(model.pool, GeM) and model.pool.p.grad is not None and model.pool.p.grad.abs() > 0
+    assert "pool.p" in model.state_dict() and "pool.p" not in _build("mobilenetv3_large").state_dict()
+
+
+def test_last_stride_1_keeps_mobilenets_last_map_at_a_sixteenth() -> None:
+    for stride, side in ((2, 2), (1, 4)):
+        trunk = _build("mobilenetv3_large", last_stride=stride).eval().trunk
+        assert trunk(torch.randn(1, 3, 64, 64)).shape == (1, 960, side, side)
 
 
 def test_embedding_sizes() -> None:

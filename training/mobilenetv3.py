@@ -31,18 +31,20 @@ _BLOCKS: tuple[tuple[int, int, int, bool, type[nn.Module], int], ...] = (
     (5, 960, 160, True, _HARD_SWISH, 1),
     (5, 960, 160, True, _HARD_SWISH, 1),
 )
+_LAST_STRIDED = 12
 
 
 class MobileNetV3Large(nn.Module):
-    """float32 [N, 3, H, W] -> [N, 960, H/32, W/32]."""
+    """float32 [N, 3, H, W] -> [N, 960, H/32, W/32], or H/16, W/16 with ``last_stride`` 1."""
 
     channels = 960
 
-    def __init__(self) -> None:
+    def __init__(self, last_stride: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = [_conv(3, 16, 3, _HARD_SWISH, stride=2)]
         channels = 16
-        for kernel, expanded, outputs, squeeze, activation, stride in _BLOCKS:
+        for row, (kernel, expanded, outputs, squeeze, activation, stride) in enumerate(_BLOCKS):
+            stride = last_stride if row == _LAST_STRIDED else stride
             layers.append(_Block(channels, kernel, expanded, outputs, squeeze, activation, stride))
             channels = outputs
         layers.append(_conv(channels, self.channels, 1, _HARD_SWISH))

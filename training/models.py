@@ -27,7 +27,7 @@ from .mobilenetv3 import MobileNetV3Large, imagenet_classifier
 from .osnet import OSNet
 from .resnet import ResNet50
 
-__all__ = ["ARCHITECTURES", "Architecture", "DeployModel", "Features", "ReidModel", "build_model"]
+__all__ = ["ARCHITECTURES", "Architecture", "DeployModel", "Features", "GeM", "Mean", "ReidModel", "build_model"]
 
 Trunk = ResNet50 | OSNet | MobileNetV3Large
 
@@ -36,8 +36,8 @@ Trunk = ResNet50 | OSNet | MobileNetV3Large
 class Architecture:
     """A row of the table: what makes the trunk, and every option with its default.
 
-    Of the options, ``feature_dim`` (0: the trunk's channels; else a linear layer with batch norm and ReLU),
-    ``neck`` and ``neck_bias`` describe the head; the others go to the trunk.
+    Of the options, ``pooling`` ("mean" or "gem"), ``feature_dim`` (0: the trunk's channels; else a linear layer with
+    batch norm and ReLU), ``neck`` and ``neck_bias`` describe the head; the others go to the trunk.
     """
 
     trunk: Callable[..., Trunk]
@@ -45,10 +45,15 @@ class Architecture:
     whole_imagenet_network: bool = False
 
 
-_BNNECK = {"feature_dim": 0, "neck": True, "neck_bias": False}
-_FC_512 = {"feature_dim": 512, "neck": False, "neck_bias": False}
-_SEED_BN = {"feature_dim": 0, "neck": True, "neck_bias": True}
-_SEED_FC = {"feature_dim": 1000, "neck": False, "neck_bias": False}
+_ALLOWED: Mapping[str, Sequence[Any]] = {
+    "last_stride": range(1, 3),
+    "feature_dim": range(65537),
+    "pooling": ("mean", "gem"),
+}
+_BNNECK = {"feature_dim": 0, "neck": True, "neck_bias": False, "pooling": "mean"}
+_FC_512 = {"feature_dim": 512, "neck": False, "neck_bias": False, "pooling": "mean"}
+_SEED_BN = {"feature_dim": 0, "neck": True, "neck_bias": True, "pooling": "mean"}
+_SEED_FC = {"feature_dim": 1000, "neck": False, "neck_bias": False, "pooling": "mean"}
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "resnet50_bot": Architecture(ResNet50, {"last_stride": 1, "stem_relu": True, **_BNNECK}),
@@ -56,11 +61,13 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "osnet_x0_5": Architecture(partial(OSNet, width=0.5), _FC_512),
     "osnet_x0_75": Architecture(partial(OSNet, width=0.75), _FC_512),
     "osnet_x1_0": Architecture(partial(OSNet, width=1.0), _FC_512),
-    "mobilenetv3_large": Architecture(MobileNetV3Large, _BNNECK),
+    "mobilenetv3_large": Architecture(MobileNetV3Large, {"last_stride": 2, **_BNNECK}),
     # What *Person Re-identification using Siamese Networks* built, parameter for parameter: kept as history.
     "resnet50_seed": Architecture(ResNet50, {"last_stride": 2, "stem_relu": True, **_SEED_BN}),
     "osnet_x0_25_seed": Architecture(partial(OSNet, width=0.25), _SEED_FC),
-    "mobilenetv3_large_seed": Architecture(MobileNetV3Large, _SEED_BN, whole_imagenet_network=True),
+    "mobilenetv3_large_seed": Architecture(
+        MobileNetV3Large, {"last_stride": 2, **_SEED_BN}, whole_imagenet_network=True
+    ),
 }
 """The known models. OSNet takes any other width as well: osnet_x1_25 is `OSNet` of width 1.25."""
 
@@ -87,6 +94,7 @@ class ReidModel(nn.Module):
         self.options = options
         self.embedding_dim: int = options["feature_dim"] or trunk.channels
         self.trunk = trunk
+        self.pool = GeM() if options["pooling"] == "gem" else Mean()
         self.fc = _fc(trunk.channels, options["feature_dim"])
         self.neck = _neck(self.embedding_dim, options["neck"], options["neck_bias"])
         bnneck = options["neck"] and not options["neck_bias"]
@@ -101,7 +109,7 @@ class ReidModel(nn.Module):
 
         The embedding is taken after the neck, and not L2-normalised: `DeployModel` does that.
         """
-        pooled = self.trunk(images).mean((2, 3))  # [N, C]
+        pooled = self.pool(self.trunk(images))  # [N, C]
         feature = self.fc(pooled)  # [N, D]
         embedding: Tensor = self.neck(feature)  # [N, D]
         if not self.training:
@@ -113,6 +121,29 @@ class ReidModel(nn.Module):
         """Change a built ResNet50's ``stem_relu`` option, when its weights turn out to need the other."""
         assert "stem_relu" in self.options and isinstance(self.trunk, ResNet50)
         self.trunk.stem_relu = self.options["stem_relu"] = present
+
+
+class Mean(nn.Module):
+    """Global average pooling: [N, C, h, w] -> [N, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool a map."""
+        return x.mean((2, 3))
+
+
+class GeM(nn.Module):
+    """Generalised mean (Radenovic et al., TPAMI 2019, equation 3): [N, C, h, w] -> [N, C], p learned from 3.
+
+    p = 1 is the mean, p to infinity the maximum. Values below 1e-6 count as 1e-6. Computed in float32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool a map."""
+        return x.float().clamp(min=1e-6).pow(self.p).mean((2, 3)).pow(1 / self.p)
 
 
 class DeployModel(nn.Module):
@@ -173,9 +204,11 @@ def _check_option(name: str, row: Architecture, option: str, value: Any) -> None
     if option not in row.options:
         raise ModelError(f"{name} has no option {option!r}: its options are {', '.join(row.options)}")
     kind = type(row.options[option])
-    allowed = {"last_stride": range(1, 3), "feature_dim": range(65537)}.get(option)
+    allowed = _ALLOWED.get(option)
     if type(value) is not kind or (allowed is not None and value not in allowed):
-        wanted = f"a whole number, {allowed[0]}..{allowed[-1]}" if allowed else "true or false"
+        wanted = " or ".join(map(str, allowed or ("true", "false")))
+        if isinstance(allowed, range):
+            wanted = f"a whole number, {allowed[0]}..{allowed[-1]}"
         raise ModelError(f"{name}: option {option} cannot be {value!r}: give {wanted}")
 
 
