@@ -107,13 +107,18 @@ def train(
         typer.Option("--data", help="Folder or manifest; given again, trained on too: their people are others."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")] = None,
-    recipe: Annotated[str, typer.Option(help="default, or seed: the paper's own, defects included.")] = "default",
+    recipe: Annotated[
+        str, typer.Option(help="default, finetune (short), or seed: the paper's own, defects included.")
+    ] = "default",
     config: Annotated[Path | None, typer.Option(help="A recipe as TOML, instead of --model and --recipe.")] = None,
     dump_config: Annotated[bool, typer.Option("--dump-config", help="Print the recipe as TOML, and stop.")] = False,
     epochs: Annotated[
         int | None, typer.Option(help="The model's recipe by default, shrunk or stretched to this.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Start from a torchvision, torchreid or reid-edge file.")] = None,
+    finetune: Annotated[
+        Path | None, typer.Option(help="Short for --weights FILE --recipe finetune; our own files name their model.")
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Learn a model's ranking too: a checkpoint, an ONNX file, or a .pth.")
     ] = None,
@@ -135,6 +140,7 @@ def train(
     import torch
 
     from .datasets import mixed, open_dataset
+    from .training.checkpoint import load_checkpoint
     from .training.config import TrainConfig
     from .training.loop import CHECKPOINT_NAME
     from .training.loop import train as train_model
@@ -142,6 +148,9 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
+    if finetune:
+        weights, recipe = finetune, "finetune"
+        model = model or (None if config else load_checkpoint(finetune).card.architecture)
     if (model is None) == (config is None):
         raise InputError("give --model NAME for its recipe, or --config FILE with a recipe of yours")
     asked = {

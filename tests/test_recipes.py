@@ -92,3 +92,21 @@ def test_a_seed_run_steps_with_751_classes_and_still_centers() -> None:
     assert torch.equal(centers, run.centers.centers), "the paper's centers were never optimised"
     with pytest.raises(InputError, match="752 people to train on, and classes is 751"):
         Run(recipe_for("osnet_x0_25", recipe="seed"), people=752)
+
+
+def test_finetune_takes_the_model_from_our_own_file_and_starts_from_its_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reid_edge.training.checkpoint import Checkpoint, card_of, save_checkpoint
+    from reid_edge.training.models import build_model
+
+    model = build_model("mobilenetv3_large").eval()
+    save_checkpoint(Checkpoint(card_of(model, input_hw=(64, 32)), model.state_dict()), tmp_path / "m.pth")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--finetune", str(tmp_path / "m.pth"), "--dump-config"])
+    assert not ended.value.code
+    (tmp_path / "r.toml").write_text(capsys.readouterr().out)
+    config = TrainConfig.from_toml(tmp_path / "r.toml")
+    assert config == recipe_for("mobilenetv3_large", recipe="finetune")
+    assert (config.epochs, config.schedule, config.warmup_epochs) == (20, "cosine", 1)
+    assert recipe_for("osnet_x0_25", recipe="finetune").options == {"neck": True}

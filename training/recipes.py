@@ -5,13 +5,15 @@ A recipe is a `TrainConfig`: dump it, edit it, pass it back (``--dump-config``, 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reid_edge.errors import InputError
 
 from .config import TrainConfig
 
 __all__ = ["RECIPES", "recipe_for"]
 
-RECIPES = ("default", "seed")
+RECIPES = ("default", "finetune", "seed")
 """The names that ``--recipe`` takes."""
 
 
@@ -28,6 +30,7 @@ def recipe_for(model: str, epochs: int | None = None, recipe: str = "default") -
     else:
         family = model.split("_")[0]
         config = {"osnet": osnet, "mobilenetv3": mobilenetv3}.get(family, bag_of_tricks)(model)
+        config = fine_tuning(config) if recipe == "finetune" else config
     return config if epochs is None else config.for_epochs(epochs)
 
 
@@ -46,6 +49,15 @@ def osnet(model: str) -> TrainConfig:
 def mobilenetv3(model: str) -> TrainConfig:
     """A small network from random weights: a larger step than BoT's, and a cosine."""
     return TrainConfig(model=model, learning_rate=1e-3, schedule="cosine", warmup_epochs=5)
+
+
+def fine_tuning(config: TrainConfig) -> TrainConfig:
+    """The same model from weights that know people already: 20 epochs, one of warm-up, a cosine.
+
+    OSNet gets a BNNeck after its feature, which the published weights lack.
+    """
+    options = {**config.options, "neck": True} if config.model.startswith("osnet") else config.options
+    return replace(config, epochs=20, schedule="cosine", warmup_epochs=1, options=options)
 
 
 def seed_paper(model: str) -> TrainConfig:
