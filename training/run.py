@@ -237,15 +237,9 @@ def _averaged(model: ReidModel, decay: float) -> AveragedModel:
 
 
 def _amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for float32 throughout. "auto": a type that the processor computes, bf16 first."""
+    """The autocast type, None for float32 throughout. "auto" keeps a CPU in float32: docs/training.md."""
     if precision == "auto":
         if device.type != "cuda":
-            return torch.bfloat16 if _cpu_computes_bf16() else None
+            return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _cpu_computes_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware: emulated, it is slower than float32."""
-    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in asked)
