@@ -192,6 +192,58 @@ def train(
     print(f"(the run is in {out / CHECKPOINT_NAME}; an interrupted one goes on with --resume)")
 
 
+@app.command(epilog=r"Example: `reid-edge reproduce --market Market-1501 --last LaST --out reproduction`")
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder for the runs, table1.md, table1.csv and the CMC figures.")] = Path(
+        "reproduction"
+    ),
+    market: Annotated[Path | None, typer.Option(help="Market-1501.")] = None,
+    duke: Annotated[Path | None, typer.Option(help="DukeMTMC-reID; adds fine-tuning both ways.")] = None,
+    last: Annotated[Path | None, typer.Option(help="LaST, to score on.")] = None,
+    part: Annotated[str, typer.Option("--split", help="Of LaST: val, as in the paper, or test.")] = "val",
+    model: Annotated[list[str] | None, typer.Option(help="One of the three models; again for more.")] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="seed (the paper's), default (ours); again for both.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Fewer than the recipe's, for a try.")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL=FILE", help="What a model starts from; random by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random draw; 0 by default.")] = None,
+    people: Annotated[int | None, typer.Option("--people", "-P", help="People in a batch.")] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Input height and width in pixels.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Threads = None,
+) -> None:
+    """The paper's experiments on the data given: its Table I with its numbers beside ours, and CMC figures."""
+    import torch
+
+    from .training.plan import MODELS
+    from .training.reproduce import reproduce as run_matrix
+
+    if threads:
+        torch.set_num_threads(threads)
+    starts = dict(each.partition("=")[::2] for each in weights or [])
+    if not all(starts.values()):
+        raise InputError("give --weights MODEL=FILE, for example --weights resnet50_bot=resnet50.pth")
+    written = run_matrix(
+        out,
+        market=market,
+        duke=duke,
+        last=last,
+        last_part=part,
+        models=tuple(model or MODELS),
+        recipes=tuple(recipe or ("seed",)),
+        epochs=epochs,
+        weights={name: Path(path) for name, path in starts.items()},
+        change=_given({"seed": seed, "people_per_batch": people, "input_hw": size}),
+        device=device,
+        say=_say,
+    )
+    for path in written:
+        print(f"wrote {path}")
+
+
 @app.command(epilog=r"Example: `reid-edge export runs/osnet/model.pth --out models --fp16`")
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a torchreid/torchvision file with --model.")],

@@ -43,6 +43,7 @@ def test_help_of_every_command_shows_an_example(capsys: pytest.CaptureFixture[st
     assert run("--help") == 0
     for command in (
         "train",
+        "reproduce",
         "export",
         "eval",
         "bench",

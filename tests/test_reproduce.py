@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
 pytest.importorskip("matplotlib", reason="figures need the report extra")
 
+from reid_edge.cli import main  # noqa: E402
 from reid_edge.datasets import Dataset, open_dataset  # noqa: E402
 from reid_edge.errors import DatasetError, GateError, InputError, Stopped  # noqa: E402
 from reid_edge.evaluation import evaluate  # noqa: E402
@@ -331,3 +332,39 @@ def test_a_damaged_result_names_itself(sets: Sets, whole: tuple[Path, list[str]]
     (out / f"evaluate/{STEM}-market--last-val/result.json").write_text("[]")
     with pytest.raises(InputError, match="result.json is damaged: delete it"):
         reproduce(out, **sets, **SMALL, say=lambda line: None)
+
+
+def test_the_command_runs_the_matrix_and_names_what_it_wrote(
+    sets: Sets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = f"reproduce --market {sets['market']} --last {sets['last']} --model osnet_x0_25 --epochs 1 -P 3"
+    with pytest.raises(SystemExit) as ended:
+        main([*asked.split(), "--size", "64", "32", "--out", str(tmp_path / "r"), "--device", "cpu", "--threads", "1"])
+    assert not ended.value.code
+    wrote = {line.removeprefix("wrote ") for line in capsys.readouterr().out.splitlines() if line.startswith("wrote ")}
+    assert {Path(path).name for path in wrote} >= {
+        "table1.md",
+        "table1.csv",
+        "cmc-market-seed.png",
+        "cmc-last-seed.svg",
+    }
+    assert all(Path(path).stat().st_size for path in wrote)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("", "give --market PATH"),
+        ("--weights osnet_x0_25", "give --weights MODEL=FILE"),
+        ("--weights osnet_x0_25=absent.pth", "absent.pth"),
+    ],
+)
+def test_the_command_refuses_bad_use(
+    sets: Sets, tmp_path: Path, asked: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--market", str(sets["market"])] if asked else []
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", *data, *asked.split(), "--out", str(tmp_path / "r")])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
