@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .gallery import Gallery
     from .records import Crop, Ranking, Split
+    from .verification import PairHead, verify
 
     __version__: str
 
@@ -27,6 +28,7 @@ __all__ = [
     "Embedder",
     "Gallery",
     "ModelCard",
+    "PairHead",
     "Ranking",
     "ReidEdgeError",
     "Split",
@@ -34,6 +36,7 @@ __all__ = [
     "evaluate",
     "open_dataset",
     "open_engine",
+    "verify",
 ]
 
 _HOMES = {
@@ -41,12 +44,14 @@ _HOMES = {
     "Embedder": "embedder",
     "Gallery": "gallery",
     "ModelCard": "card",
+    "PairHead": "verification",
     "Ranking": "records",
     "ReidEdgeError": "errors",
     "Split": "records",
     "evaluate": "evaluation",
     "open_dataset": "datasets",
     "open_engine": "engine",
+    "verify": "verification",
 }
 
 

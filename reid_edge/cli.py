@@ -53,6 +53,7 @@ _EXTRAS = {
     "onnxscript": ("export", "writing ONNX files"),
     "pyarrow": ("parquet", "reading Parquet manifests"),
     "matplotlib": ("report", "drawing plots"),
+    "scipy": ("train", "isotonic calibration"),
 }
 
 
@@ -370,6 +371,65 @@ def rank(
         draw_ranking(found, picture)
         print(f"wrote {picture}")
     _write_json(json_file, found.to_dict())
+
+
+@app.command(epilog=r"Example: `reid-edge pairs models/osnet_x0_25_fp32.onnx --data Market-1501 --out pairs`")
+def pairs(
+    model: Annotated[Path, typer.Argument(help="An ONNX file of ours, a checkpoint, or a .pth with --model.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for pair_head.npz, pairs.json and the reliability diagram.")],
+    architecture: Architecture = None,
+    people: Annotated[
+        str, typer.Option(help="Whom to learn from: train, or test where the model was trained on the former.")
+    ] = "train",
+    calibration: Annotated[str, typer.Option(help="temperature or isotonic.")] = "temperature",
+    seed: Annotated[int, typer.Option(help="Decides every random draw.")] = 0,
+    layout: Layout = None,
+    part: Part = "test",
+    threads: Threads = None,
+) -> None:
+    """Train and calibrate a Siamese pair head for a model, and compare it with a plain cosine threshold."""
+    import torch
+
+    from .datasets import open_dataset
+    from .embedder import Embedder
+    from .training.pair_report import HEAD_NAME, make_pair_head, pair_table
+
+    if threads:
+        torch.set_num_threads(threads)
+    dataset = open_dataset(data, layout, part)
+    _show_notices(dataset.notices)
+    with _engine(model, architecture, threads) as engine, Embedder(engine) as embedder:
+        if people == "train" and embedder.card.trained_on.startswith(f"{dataset.name}:"):
+            _show_notices(["the model was trained on these people and knows them too well: use --people test"])
+        report = make_pair_head(embedder, dataset, out, people=people, calibration=calibration, seed=seed, say=_say)
+    _print(pair_table(report))
+    print(f"wrote {out / HEAD_NAME}; next:")
+    print(f"  reid-edge verify A.jpg B.jpg --model {model} --head {out / HEAD_NAME}")
+
+
+@app.command(
+    epilog=r"Example: `reid-edge verify a.jpg b.jpg --model models/osnet_x0_25_fp32.onnx --head pair_head.npz`"
+)
+def verify(
+    first: Annotated[Path, typer.Argument(help="A crop.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    model: Model,
+    head: Annotated[Path, typer.Option(help="What reid-edge pairs made for this model (.npz).")],
+    prior: Annotated[
+        float, typer.Option(help="How often two crops are one person before anybody looks; 1 / people, for a search.")
+    ] = 0.5,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Say how probable it is that two crops show one person."""
+    from .verification import verify as verify_pair
+
+    verdict = verify_pair(first, second, model, head, prior=prior, threads=threads)
+    answer = "one person" if verdict.same else "two people"
+    probability = f"probability of one person {verdict.probability:.4f} at a prior of {prior:g}"
+    print(f"{answer}: {probability} (cosine {verdict.cosine:.4f})")
+    _write_json(json_file, verdict.to_dict())
 
 
 @data_app.command(epilog=r"Example: `reid-edge data inspect Market-1501`")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import sys
-import tokenize
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import read_arrays
 from .distances import as_embeddings, block_rows, distance_by_name
 from .errors import InputError
 from .files import require_file, written_whole
@@ -22,11 +18,6 @@ __all__ = ["Gallery"]
 
 _VERSION = 1
 _FIRST_CAPACITY = 64
-_UNREADABLE = (
-    *(zipfile.BadZipFile, OSError, EOFError),
-    *(LookupError, ValueError, OverflowError, RuntimeError, MemoryError),
-    *(SyntaxError, tokenize.TokenError),  # numpy reads an array's header as a Python literal
-)
 
 
 class Gallery:
@@ -140,10 +131,9 @@ class Gallery:
         """
         path = require_file(path, "a saved gallery")
         try:
-            version, model, embeddings, labels = _read(path)
-            names = labels.tolist()
-        except _UNREADABLE as error:
-            raise _not_ours(path, str(error) or type(error).__name__) from None
+            version, model, embeddings, labels = read_arrays(path, ("version", "model", "embeddings", "labels"))
+        except ValueError as error:
+            raise _not_ours(path, str(error)) from None
         if version.shape != () or version.dtype.kind not in "iu" or int(version) != _VERSION:
             raise InputError(f"{path}: this version of reid-edge does not know its format: upgrade, or enrol again")
         if model.shape != () or model.dtype.kind != "U" or labels.ndim != 1 or labels.dtype.kind != "U":
@@ -152,7 +142,7 @@ class Gallery:
             raise _not_ours(path, "embeddings and labels do not fit together")
         gallery = cls(embeddings.shape[1] or None, str(model))
         if len(embeddings):
-            gallery.enrol(as_embeddings(embeddings, str(path)), names)
+            gallery.enrol(as_embeddings(embeddings, str(path)), labels.tolist())
         return gallery
 
     def _against(self, distance: str) -> Callable[[ArrayLike], NDArray[np.float32]]:
@@ -208,29 +198,5 @@ def _checked_labels(labels: Sequence[str], count: int) -> list[str]:
     return [str(name) for name in names]
 
 
-def _read(path: Path) -> list[NDArray[Any]]:
-    with zipfile.ZipFile(path) as archive:
-        return [_array(archive, name) for name in ("version", "model", "embeddings", "labels")]
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Read one array, never larger than the file: `numpy.load` would trust the shape its header claims."""
-    info = archive.getinfo(f"{name}.npy")
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise ValueError("it is compressed")
-    stream = io.BytesIO(archive.read(info))
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array is of another format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran_order or not dtype.isnative:
-        raise ValueError("an array is of another order")
-    content = stream.getbuffer()[stream.tell() :]
-    values = np.frombuffer(content, dtype) if len(content) else np.empty(0, dtype)
-    if dtype.kind == "U" and len(values) and values.view(np.uint32).max() > sys.maxunicode:
-        raise ValueError("a text is no Unicode")
-    return values.reshape(shape)
-
-
 def _not_ours(path: Path, reason: str) -> InputError:
-    why = reason.strip("'\"").partition("\n")[0]
-    return InputError(f"{path} is no gallery that Gallery.save wrote ({why}): give another, or enrol again")
+    return InputError(f"{path} is no gallery that Gallery.save wrote ({reason}): give another, or enrol again")

@@ -49,6 +49,8 @@ def test_help_of_every_command_shows_an_example(capsys: pytest.CaptureFixture[st
         "bench",
         "embed",
         "rank",
+        "pairs",
+        "verify",
         "demo",
         "data inspect",
         "data synthesize",
