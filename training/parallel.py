@@ -112,6 +112,8 @@ def world(device: str = "auto") -> Iterator[World]:
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     try:
         yield World(distributed.get_rank(), size)
+        # A gloo thread may still hold the last operation's tensors; were Python to end under it, it would abort.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
