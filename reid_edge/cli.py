@@ -31,7 +31,8 @@ app.add_typer(data_app, name="data")
 
 Data = Annotated[Path, typer.Option("--data", help="Data set: a folder in a known layout, or a CSV/Parquet manifest.")]
 Layout = Annotated[
-    str | None, typer.Option(help="market1501, dukemtmc, last, msmt17 or manifest; found out by default.")
+    str | None,
+    typer.Option(help="market1501, dukemtmc, last, msmt17, manifest or (to distil) crops; found out by default."),
 ]
 Part = Annotated[str, typer.Option("--split", help="Which part to score on: test, or val where there is one (LaST).")]
 Model = Annotated[Path, typer.Option("--model", help="An ONNX file written by reid-edge export.")]
@@ -109,7 +110,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")] = None,
     recipe: Annotated[
-        str, typer.Option(help="default, finetune (short), or seed: the paper's own, defects included.")
+        str, typer.Option(help="default, finetune (short), distill (a teacher, no labels) or seed (the paper's).")
     ] = "default",
     config: Annotated[Path | None, typer.Option(help="A recipe as TOML, instead of --model and --recipe.")] = None,
     dump_config: Annotated[bool, typer.Option("--dump-config", help="Print the recipe as TOML, and stop.")] = False,

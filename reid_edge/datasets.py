@@ -19,8 +19,8 @@ from .records import Crop, Split
 
 __all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "market_name", "mixed", "open_dataset", "require"]
 
-LAYOUT_NAMES = (*LAYOUTS, "manifest")
-"""What ``layout`` may be."""
+LAYOUT_NAMES = (*LAYOUTS, "manifest", "crops")
+"""What ``layout`` may be. "crops" is any folder of images of nobody knows whom, to train on with a teacher alone."""
 
 _DUKE_FRAME = re.compile(r"\d+_c\d_f\d+")
 
@@ -63,6 +63,10 @@ def open_dataset(path: Path | str, layout: str | None = None, part: str = "test"
         _check_part(part, ("test",), "a manifest")
         return Dataset(path.stem, "manifest", path, read_manifest(path))
     path = require_folder(path, "a data set without a .csv or .parquet manifest")
+    if layout == "crops":
+        _check_part(part, ("test",), "a folder of crops")
+        crops = tuple(Crop(crop, number, 0) for number, crop in enumerate(crops_in(path)))
+        return Dataset(path.name, "crops", path, Listing(Split(train=crops)))
     row, home = _found(path, layout)
     _check_part(part, row.parts, row.title)
     listing = row.read(home, part)

@@ -313,7 +313,7 @@ def test_misspelt_layouts_and_parts_are_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path / "gone")
     with pytest.raises(InputError, match=r"is a file, and .*\.csv or \.parquet manifest"):
         open_dataset(tmp_path / MARKET[0])
-    assert LAYOUT_NAMES == ("dukemtmc", "market1501", "msmt17", "last", "manifest")
+    assert LAYOUT_NAMES == ("dukemtmc", "market1501", "msmt17", "last", "manifest", "crops")
 
 
 def test_crops_in_a_folder_are_all_images_below_it(tmp_path: Path) -> None:

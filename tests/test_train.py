@@ -24,6 +24,7 @@ from reid_edge.training.checkpoint import load_checkpoint, load_model  # noqa: E
 from reid_edge.training.config import TrainConfig  # noqa: E402
 from reid_edge.training.inference import TorchEngine  # noqa: E402
 from reid_edge.training.loop import CHECKPOINT_NAME, train  # noqa: E402
+from reid_edge.training.recipes import recipe_for  # noqa: E402
 from reid_edge.training.run import Run  # noqa: E402
 from reid_edge.training.store import decoded  # noqa: E402
 
@@ -223,6 +224,20 @@ def test_a_teacher_pulls_the_student_towards_its_ranking(people: Dataset, tmp_pa
     assert history[-1]["losses"]["distill"] < 0.9 * history[0]["losses"]["distill"]
     with pytest.raises(InputError, match="every loss has weight 0"):
         train(alone, people, tmp_path / "none", say=lambda _: None)
+
+
+def test_a_folder_of_unlabelled_crops_is_enough_with_a_teacher(people: Dataset, tmp_path: Path) -> None:
+    teacher, card = load_model(train(TINY, people, tmp_path / "teacher", eval_every=99, say=lambda _: None))
+    crops = open_dataset(people.root / "bounding_box_train", "crops")
+    assert not (crops.split.query or crops.split.gallery)
+    with pytest.raises(InputError, match="--recipe distill"):
+        train(TINY, crops, tmp_path / "none", say=lambda _: None)
+    config = replace(recipe_for("osnet_x0_25", 1, "distill"), people_per_batch=8, input_hw=(64, 32), pad=2)
+    path = train(config, crops, tmp_path / "run", teacher=TorchEngine(teacher, card), say=lambda _: None)
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert set(history[0]["losses"]) == {"distill"}
+    saved = load_checkpoint(path)
+    assert not any(name.startswith("classifier.") for name in saved.model), "nobody was named, so nobody is classified"
 
 
 def _command(people: Dataset, out: Path) -> list[str]:

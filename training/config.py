@@ -71,7 +71,8 @@ class TrainConfig:
         require = self._require
         require(self.epochs >= 1, "epochs must be at least 1")
         require(self.people_per_batch >= 2, "people_per_batch must be at least 2: triplets need a negative")
-        require(self.crops_per_person >= 2, "crops_per_person must be at least 2: triplets need a positive")
+        least = 2 if self.triplet_weight else 1
+        require(self.crops_per_person >= least, f"crops_per_person must be at least {least}: triplets need a positive")
         require(self.learning_rate > 0, "learning_rate must be above 0")
         require(self.schedule in {"step", "cosine"}, "schedule must be step or cosine")
         require(self.optimizer in {"adam", "amsgrad", "sgd"}, "optimizer must be adam, amsgrad or sgd")

@@ -97,6 +97,8 @@ def train(
     GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
     """
     require(dataset, "train")
+    if dataset.layout == "crops" and (config.id_weight or config.triplet_weight or config.center_weight):
+        raise InputError(f"{dataset.root} says of no crop whom it shows: give --recipe distill and a --teacher")
     with world(device) as together:
         say = say if together.leads else _silent
         labels = _labels(dataset)

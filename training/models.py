@@ -73,11 +73,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 class Features(NamedTuple):
-    """What the losses see: ``feature`` [N, D] before the neck; ``embedding`` [N, D], ``logits`` [N, classes] after."""
+    """What the losses see: ``feature`` [N, D] before the neck; ``embedding`` [N, D], ``logits`` [N, classes] after.
+
+    A model without a classifier has no logits.
+    """
 
     feature: Tensor
     embedding: Tensor
-    logits: Tensor
+    logits: Tensor | None
 
 
 class ReidModel(nn.Module):
@@ -114,8 +117,7 @@ class ReidModel(nn.Module):
         embedding: Tensor = self.neck(feature)  # [N, D]
         if not self.training:
             return embedding
-        assert self.classifier is not None, "a model built without classes is for evaluation: call .eval()"
-        return Features(feature, embedding, self.classifier(embedding))
+        return Features(feature, embedding, None if self.classifier is None else self.classifier(embedding))
 
     def set_stem_relu(self, present: bool) -> None:
         """Change a built ResNet50's ``stem_relu`` option, when its weights turn out to need the other."""

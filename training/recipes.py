@@ -13,7 +13,7 @@ from .config import TrainConfig
 
 __all__ = ["RECIPES", "recipe_for"]
 
-RECIPES = ("default", "finetune", "seed")
+RECIPES = ("default", "finetune", "distill", "seed")
 """The names that ``--recipe`` takes."""
 
 
@@ -30,7 +30,7 @@ def recipe_for(model: str, epochs: int | None = None, recipe: str = "default") -
     else:
         family = model.split("_")[0]
         config = {"osnet": osnet, "mobilenetv3": mobilenetv3}.get(family, bag_of_tricks)(model)
-        config = fine_tuning(config) if recipe == "finetune" else config
+        config = {"finetune": fine_tuning, "distill": distilling}.get(recipe, replace)(config)
     return config if epochs is None else config.for_epochs(epochs)
 
 
@@ -58,6 +58,14 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     """
     options = {**config.options, "neck": True} if config.model.startswith("osnet") else config.options
     return replace(config, epochs=20, schedule="cosine", warmup_epochs=1, options=options)
+
+
+def distilling(config: TrainConfig) -> TrainConfig:
+    """A teacher's ranking alone, without any label: batches are of as many crops, whomever they show."""
+    batch = config.people_per_batch * config.crops_per_person
+    return replace(
+        config, id_weight=0.0, triplet_weight=0.0, center_weight=0.0, people_per_batch=batch, crops_per_person=1
+    )
 
 
 def seed_paper(model: str) -> TrainConfig:

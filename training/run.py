@@ -65,7 +65,7 @@ class Run:
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._forward = _forward(self.model, config, world)
         self._averaged = _averaged(self.model, config.ema_decay) if config.ema_decay else None
-        self.centers = CenterLoss(people, self.model.embedding_dim).to(self.device)
+        self.centers = CenterLoss(people if config.center_weight else 1, self.model.embedding_dim).to(self.device)
         self._optimizer = _optimizer(self.model, config)
         self._center_optimizer = torch.optim.SGD(self.centers.parameters(), lr=config.center_learning_rate)
         self._amp = _amp_dtype(config.precision, self.device)
@@ -129,6 +129,7 @@ class Run:
         config = self.config
         losses: dict[str, Tensor] = {}
         if config.id_weight:
+            assert features.logits is not None
             logits = features.logits.float()
             logits = logits.sigmoid() if config.sigmoid_logits else logits
             losses["id"] = config.id_weight * smoothed_cross_entropy(logits, labels, config.label_smoothing)
@@ -204,7 +205,7 @@ class Run:
 def _classes(config: TrainConfig, people: int) -> int:
     if config.classes and config.classes < people:
         raise InputError(f"{people} people to train on, and classes is {config.classes}: give classes = 0, or more")
-    return config.classes or people
+    return (config.classes or people) if config.id_weight else 0
 
 
 def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
