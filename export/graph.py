@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from reid_edge.card import CARD_KEY, ModelCard
-from reid_edge.files import written_whole
+from reid_edge.errors import ModelError
+from reid_edge.files import require_file, written_whole
 
-__all__ = ["attribute", "constants", "consumers", "tidied", "write_onnx"]
+__all__ = ["attribute", "constants", "consumers", "read_fp32", "tidied", "write_onnx"]
 
 _IR_VERSION = 8
 """The oldest that opset 18 may have: ONNX Runtime 1.17 and TensorRT 10.3 read it."""
@@ -82,6 +83,26 @@ def write_onnx(model: ModelProto, card: ModelCard, path: Path | str) -> None:
     onnx.checker.check_model(file, full_check=True)
     with written_whole(path) as beside:
         beside.write_bytes(file.SerializeToString(deterministic=True))
+
+
+def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
+    """The graph and the card of one of our FP32 ONNX files.
+
+    Raises ModelError for a file that is damaged, not ours or already of another precision.
+    """
+    file = require_file(path, "an ONNX model")
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except Exception as error:  # protobuf's errors share no base with each other
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path} is no ONNX file ({reason}): copy or export the model again") from None
+    text = next((prop.value for prop in model.metadata_props if prop.key == CARD_KEY), None)
+    if text is None:
+        raise ModelError(f"{path} was not written by reid-edge export: export its checkpoint to get a file that was")
+    card = ModelCard.from_json(text, str(path))
+    if card.precision != "fp32":
+        raise ModelError(f"{path} is {card.precision}, and INT8 is made from FP32: give the model's fp32 file")
+    return model, card
 
 
 def _bare_node(node: NodeProto) -> NodeProto:

@@ -8,10 +8,8 @@ Opset 18 is what TensorRT 10.3, the oldest that we build for, reads without rese
 from __future__ import annotations
 
 import copy
-import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,36 +18,26 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from reid_edge.card import ModelCard
-from reid_edge.engine_onnx import OnnxEngine
-from reid_edge.errors import GateError, InputError, ModelError
-from reid_edge.files import written_whole
 from reid_edge.training.inference import TorchEngine
 from reid_edge.training.models import DeployModel, ReidModel
 
 from .crops import parity_crops
 from .fold import fold_batch_norms
-from .fp16 import fp16_from_fp32, simulated_fp16
-from .graph import write_onnx
-from .parity import Parity, check_parity, embed_in_batches
+from .parity import embed_in_batches
+from .write import Exported, Plan, Source, write_files
 
-__all__ = ["OPSET", "PRECISIONS", "Exported", "export_model", "onnx_from_model", "parity_crops"]
+__all__ = ["OPSET", "export_model", "onnx_from_model", "parity_crops", "torch_source"]
 
 OPSET = 18
-
-PRECISIONS = ("fp32", "fp16")
 
 _REFERENCE_BATCH = 32
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A file that passed the gate: where, how large, what the gate measured and how long all of it took."""
-
-    path: Path
-    precision: str
-    bytes: int
-    seconds: float
-    parity: Parity
+def torch_source(model: ReidModel, card: ModelCard, crops: NDArray[np.uint8]) -> Source:
+    """A PyTorch model as what files are made of and compared with; ``crops`` uint8 [N, H, W, 3] RGB."""
+    with TorchEngine(model, card) as engine:
+        reference = embed_in_batches(engine, crops, _REFERENCE_BATCH)
+    return Source(onnx_from_model(model, card), card, crops, reference)
 
 
 def export_model(
@@ -60,23 +48,16 @@ def export_model(
     precisions: Sequence[str] = ("fp32",),
     name: str | None = None,
 ) -> list[Exported]:
-    """Write ``NAME_PRECISION.onnx`` into the folder ``out`` for each of `PRECISIONS` asked for.
+    """Write ``NAME_PRECISION.onnx`` into the folder ``out`` for each of ``precisions``; see `write_files`.
 
-    ``crops`` uint8 [N, H, W, 3] RGB are what ONNX Runtime and PyTorch are compared on; ``name`` is the architecture's
-    unless given. A file appears under its name only after `check_parity`, which raises GateError; one that was there
-    before stays until then. Raises InputError for an unknown precision and for a name with a folder in it.
+    Raises GateError for the first file that does not agree with PyTorch on ``crops``, and InputError for bad use.
     """
-    name = name or card.architecture
-    if Path(name).name != name:
-        raise InputError(f"name {name!r} is no plain file name: give the folder as --out")
-    if unknown := [precision for precision in precisions if precision not in PRECISIONS]:
-        raise InputError(f"precision {unknown[0]!r} is unknown: give some of {', '.join(PRECISIONS)}")
-    with TorchEngine(model, card) as engine:
-        reference = embed_in_batches(engine, crops, _REFERENCE_BATCH)
-    graph = onnx_from_model(model, card)
-    return [
-        _export(graph, card.with_(precision=p), Path(out) / f"{name}_{p}.onnx", crops, reference) for p in precisions
-    ]
+    plan = Plan(precisions, name)
+    plan.check()
+    files = write_files(torch_source(model, card, crops), out, plan)
+    if refused := [file.refused for file in files if file.refused]:
+        raise refused[0]
+    return files
 
 
 def onnx_from_model(model: ReidModel, card: ModelCard) -> ModelProto:
@@ -103,30 +84,3 @@ def onnx_from_model(model: ReidModel, card: ModelCard) -> ModelProto:
         )
     assert program is not None
     return fold_batch_norms(program.model_proto)
-
-
-def _export(
-    fp32: ModelProto, card: ModelCard, path: Path, crops: NDArray[np.uint8], reference: NDArray[np.float32]
-) -> Exported:
-    """Write one file, and let it keep its name only if it agrees with the reference."""
-    started = time.perf_counter()
-    graph = fp16_from_fp32(fp32) if card.precision == "fp16" else fp32
-    with written_whole(path) as beside:
-        try:
-            parity = _gate(graph, card, beside, crops, reference)
-        except (GateError, ModelError) as error:
-            raise GateError(str(error).replace(str(beside), path.name)) from None
-        write_onnx(graph, card.with_(parity=parity.to_dict()), beside)
-    return Exported(path, card.precision, path.stat().st_size, time.perf_counter() - started, parity)
-
-
-def _gate(
-    graph: ModelProto, card: ModelCard, beside: Path, crops: NDArray[np.uint8], reference: NDArray[np.float32]
-) -> Parity:
-    """Check a graph as the file that it will be, and an FP16 one also as a GPU computes it: the harder test is last."""
-    forms = [graph, simulated_fp16(graph)] if card.precision == "fp16" else [graph]
-    for form in forms:
-        write_onnx(form, card, beside)
-        with OnnxEngine(beside, providers=["CPUExecutionProvider"]) as candidate:
-            parity = check_parity(reference, candidate, crops, card.precision)
-    return parity

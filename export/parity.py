@@ -8,7 +8,7 @@ training mode or a frozen batch axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,20 @@ from numpy.typing import NDArray
 
 from reid_edge.engine import Engine
 from reid_edge.errors import GateError, InputError, ModelError
+from reid_edge.metrics import Metrics
 
-__all__ = ["THRESHOLDS", "TOP_K", "Comparison", "Parity", "Thresholds", "check_parity", "compare", "embed_in_batches"]
+__all__ = [
+    "THRESHOLDS",
+    "TOP_K",
+    "Comparison",
+    "Parity",
+    "Thresholds",
+    "check_parity",
+    "check_scores",
+    "compare",
+    "embed_in_batches",
+    "overridden",
+]
 
 Embeddings = NDArray[np.float32]
 
@@ -29,29 +41,85 @@ TOP_K = 10
 class Thresholds:
     """What a precision must keep to, and what to do when it does not.
 
-    ``cosine_min`` is the least cosine of any embedding with its reference, ``max_error`` the largest difference of any
-    of its numbers, ``batch_error`` the same between two embeddings of one crop in different batches. ``ranking`` is
-    the least share of places in the top ten that hold the reference's crop, or one that the reference has at the same
-    distance to within ``tie``.
+    ``cosine_min`` is the least cosine of any embedding with its reference, ``cosine_p1`` that below which one in a
+    hundred may lie, ``max_error`` the largest difference of any number, ``batch_error`` the same between two
+    embeddings of one crop in different batches. ``ranking`` is the least share of places in the top ten that hold the
+    reference's crop, or one that the reference has at the same distance to within ``tie``. ``map_loss`` is the most
+    mAP that may be lost where it is measured, as a fraction.
     """
 
     cosine_min: float
+    cosine_p1: float
     max_error: float
     batch_error: float
     ranking: float
     tie: float
+    map_loss: float
     remedy: str
+
+    def but(self, **changes: float) -> Thresholds:
+        """A copy with other numbers. Raises InputError for a name that is no threshold."""
+        known = [one.name for one in fields(self) if one.name != "remedy"]
+        if unknown := [name for name in changes if name not in known]:
+            raise InputError(f"threshold {unknown[0]!r} is unknown: give some of {', '.join(known)}")
+        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 THRESHOLDS: Mapping[str, Thresholds] = {
     # Measured between PyTorch and ONNX Runtime: cosine 1 - 4e-9 and error 1.2e-5 at worst, the same ranking.
-    "fp32": Thresholds(0.999999, 1e-4, batch_error=1e-4, ranking=1.0, tie=1e-5, remedy="report this as a defect"),
+    "fp32": Thresholds(
+        cosine_min=0.999999,
+        cosine_p1=0.999999,
+        max_error=1e-4,
+        batch_error=1e-4,
+        ranking=1.0,
+        tie=1e-5,
+        map_loss=1e-4,
+        remedy="report this as a defect",
+    ),
     # Measured on trained weights: cosine 0.99996, error 0.002, the same ranking up to ties of 0.002.
     "fp16": Thresholds(
-        0.999, 1e-2, batch_error=5e-3, ranking=0.98, tie=5e-3, remedy="leave out --fp16, or train longer"
+        cosine_min=0.999,
+        cosine_p1=0.9995,
+        max_error=1e-2,
+        batch_error=5e-3,
+        ranking=0.98,
+        tie=5e-3,
+        map_loss=1e-3,
+        remedy="leave out --fp16, or train longer",
+    ),
+    "int8": Thresholds(
+        cosine_min=0.85,
+        cosine_p1=0.95,
+        max_error=0.2,
+        batch_error=5e-2,
+        ranking=0.90,
+        tie=0.02,
+        map_loss=1e-2,
+        remedy="keep more layers in float (--sensitivity says which), or fine-tune with train --qat",
     ),
 }
-"""By precision. FP32 differs in the order of its sums only, FP16 keeps 11 bits of each value."""
+"""By precision. FP32 differs in the order of its sums only, FP16 keeps 11 bits of each value, INT8 keeps 8."""
+
+
+def overridden(changes: Sequence[str]) -> dict[str, Thresholds]:
+    """`THRESHOLDS` with changes such as "int8.cosine_min=0.9". Raises InputError for one that cannot be read.
+
+    >>> overridden(["int8.cosine_min=0.5"])["int8"].cosine_min
+    0.5
+    """
+    rows = dict(THRESHOLDS)
+    for change in changes:
+        where, _, value = change.partition("=")
+        precision, _, name = where.partition(".")
+        try:
+            number = float(value)
+        except ValueError:
+            raise InputError(f"threshold {change!r} has no number: write it as int8.cosine_min=0.9") from None
+        if precision not in rows:
+            raise InputError(f"threshold {change!r} is of no precision: begin with {', '.join(rows)} and a dot")
+        rows[precision] = rows[precision].but(**{name: number})
+    return rows
 
 
 @dataclass(frozen=True)
@@ -138,16 +206,17 @@ def check_parity(
     crops: NDArray[np.uint8],
     precision: str = "fp32",
     batches: Sequence[int] = (1, 8, 32),
+    limits: Thresholds | None = None,
 ) -> Parity:
     """Run an open ``candidate`` on ``crops``, uint8 [N, H, W, 3], and compare with the ``reference``, float32 [N, D].
 
-    All crops run in the largest batch, and the first few in each of ``batches``, with a ragged batch after it. Raises
-    GateError with the figures and their thresholds when the candidate does not agree, or fails on a batch, and
-    InputError for fewer than two crops.
+    All crops run in the largest batch, and the first few in each of ``batches``, with a ragged batch after it.
+    ``limits`` are the row of `THRESHOLDS` for the ``precision`` unless given. Raises GateError with the figures and
+    their thresholds when the candidate does not agree, or fails on a batch, and InputError for fewer than two crops.
     """
     if len(crops) < 2:
         raise InputError(f"{len(crops)} crops are too few to compare rankings on: give 2 or more, 64 are good")
-    limits, largest = THRESHOLDS[precision], max(batches)
+    limits, largest = limits or THRESHOLDS[precision], max(batches)
     count = max(len(crops), largest)  # fewer crops than a batch are repeated
     shown = np.resize(crops, (count, *crops.shape[1:]))
     whole = _answer(candidate, shown, largest)
@@ -160,6 +229,13 @@ def check_parity(
     return parity
 
 
+def check_scores(base: Metrics, found: Metrics, limits: Thresholds, precision: str) -> None:
+    """Raise GateError when a file's mAP is more than ``limits.map_loss`` below the FP32 model's."""
+    if not base.mAP - found.mAP <= limits.map_loss:
+        scores = f"mAP {found.mAP:.2%} where fp32 has {base.mAP:.2%} (at most {limits.map_loss:.2%} may be lost)"
+        raise GateError(f"{precision} scores {scores}: {limits.remedy}")
+
+
 def _answer(candidate: Engine, crops: NDArray[np.uint8], batch: int) -> Embeddings:
     try:
         return embed_in_batches(candidate, crops, batch)
@@ -170,7 +246,7 @@ def _answer(candidate: Engine, crops: NDArray[np.uint8], batch: int) -> Embeddin
 def _require(parity: Parity, limits: Thresholds, precision: str) -> None:
     """Raise GateError naming what is out of bounds, with its bound. NaN is out of any."""
     found = asdict(parity)
-    low = [name for name in ("cosine_min", "ranking") if not found[name] >= getattr(limits, name)]
+    low = [name for name in ("cosine_min", "cosine_p1", "ranking") if not found[name] >= getattr(limits, name)]
     high = [name for name in ("max_error", "batch_error") if not found[name] <= getattr(limits, name)]
     failed = [f"{name} {found[name]:.6g} (at least {getattr(limits, name)})" for name in low]
     failed += [f"{name} {found[name]:.6g} (at most {getattr(limits, name)})" for name in high]

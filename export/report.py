@@ -10,22 +10,33 @@ from .parity import TOP_K
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .onnx import Exported
+    from .write import Exported
 
 __all__ = ["exported_table"]
 
 
 def exported_table(files: Sequence[Exported]) -> Table:
-    """A row per file: its size, how long it took, and how far it is from PyTorch in FP32."""
+    """A row per file: its size, how long it took, how far it is from FP32, and its scores where there was data."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, title="agreement with PyTorch in FP32", title_justify="left")
+    scored = any(file.metrics for file in files)
+    table = Table(box=SIMPLE_HEAD, title="agreement with the model in FP32", title_justify="left")
     table.add_column("file", overflow="fold")
-    for title in ("MB", "seconds", "cosine, least", "largest error", f"same top {TOP_K}"):
+    titles = ["MB", "seconds", "cosine, least", "p1", "mean", "largest error", f"same top {TOP_K}"]
+    for title in [*titles, *(["R1", "mAP", "mAP lost"] if scored else []), "verdict"]:
         table.add_column(title, justify="right")
     for file in files:
-        parity = file.parity
-        figures = f"{parity.cosine_min:.6f}", f"{parity.max_error:.1e}", f"{parity.ranking:.1%}"
-        table.add_row(str(file.path), f"{file.bytes / 1e6:.2f}", f"{file.seconds:.1f}", *figures)
+        cells = [f"{file.bytes / 1e6:.2f}" if file.bytes else "-", f"{file.seconds:.1f}"]
+        if parity := file.parity:
+            cosines = parity.cosine_min, parity.cosine_p1, parity.cosine_mean
+            cells += [*(f"{cosine:.6f}" for cosine in cosines), f"{parity.max_error:.1e}", f"{parity.ranking:.1%}"]
+        else:
+            cells += ["-"] * 5
+        if scored:
+            scores = (
+                [f"{value:.2%}" for value in (file.metrics.rank(1), file.metrics.mAP)] if file.metrics else ["-"] * 2
+            )
+            cells += [*scores, "-" if file.lost is None else f"{file.lost * 100:+.2f}"]
+        table.add_row(str(file.path), *cells, "refused" if file.refused else "passed")
     return table

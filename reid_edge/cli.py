@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import InputError, MissingExtraError, ReidEdgeError
+from .errors import GateError, InputError, MissingExtraError, ReidEdgeError
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -246,35 +246,91 @@ def reproduce(
         print(f"wrote {path}")
 
 
-@app.command(epilog=r"Example: `reid-edge export runs/osnet/model.pth --out models --fp16`")
+@app.command(
+    epilog=r"Example: `reid-edge export runs/osnet/model.pth --out models --fp16 --int8 --calibrate Market-1501`"
+)
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a torchreid/torchvision file with --model.")],
-    out: Annotated[Path, typer.Option(help="Folder for NAME_fp32.onnx, NAME_fp16.onnx.")] = Path(),
+    model_file: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A checkpoint, a torchreid/torchvision .pth, or one of our FP32 .onnx."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for NAME_fp32.onnx, NAME_fp16.onnx, NAME_int8.onnx.")] = Path(),
     model: Architecture = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write the FP16 graph.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Not in this version.")] = False,
-    calibrate: Annotated[Path | None, typer.Option(help="Not in this version.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Also write the INT8 graph; needs --calibrate.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Data set whose training crops show INT8 its ranges.", metavar="DATASET")
+    ] = None,
+    target: Annotated[str, typer.Option(help="For whom INT8 is: tensorrt, or cpu (another file).")] = "tensorrt",
+    method: Annotated[str, typer.Option(help="How ranges are chosen: mse, percentile or minmax.")] = "mse",
+    calibration_crops: Annotated[int, typer.Option(min=1, help="How many training crops.")] = 512,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layer or block to keep in float, a file that --sensitivity wrote, 'default' (depthwise convolutions "
+            "and gates) or 'none'; again for more."
+        ),
+    ] = None,
+    sensitivity: Annotated[
+        str | None, typer.Option(help="Measure what each layer (or block) loses in INT8: layer or block.")
+    ] = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(metavar="PRECISION.NAME=VALUE", help="Another threshold: int8.cosine_min=0.9.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep an INT8 file that makes the CPU slower.")] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Compare on these crops; the built-in synthetic ones by default.")
+        Path | None,
+        typer.Option(help="Compare on these crops, and score R1 and mAP; the built-in synthetic crops by default."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="File name stem; the architecture's name by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which crops calibrate.")] = 0,
     resize: Resize = None,
     layout: Layout = None,
+    threads: Threads = None,
 ) -> None:
-    """Write self-describing ONNX files, each only after ONNX Runtime agreed with PyTorch on real or synthetic crops."""
-    if int8 or calibrate:
-        raise InputError("INT8 is not in this version: export with --fp16, or without it for FP32")
-    from .export.onnx import export_model, parity_crops
+    """Write self-describing ONNX files, each only after it agreed with the model in FP32 on real or synthetic crops."""
+    from .export.crops import parity_crops
+    from .export.int8 import Int8Options
+    from .export.parity import overridden
     from .export.report import exported_table
-    from .images import check_method
-    from .training.checkpoint import load_model
+    from .export.write import Plan, onnx_source, scorer, write_files
 
-    network, card = load_model(checkpoint, model)
-    if resize:
-        card = card.with_(resize=check_method(resize))
-    crops = parity_crops(card, data, layout)
-    precisions = ("fp32", "fp16") if fp16 else ("fp32",)
-    _print(exported_table(export_model(network, card, out, crops, precisions=precisions, name=name)))
+    own = model_file.suffix.lower() == ".onnx"
+    wanted = [precision for precision, on in (("fp16", fp16), ("int8", int8)) if on]
+    if own and not wanted and not sensitivity:
+        raise InputError(f"{model_file} is an ONNX file already: add --fp16 or --int8 for another")
+    if own and (model or resize):
+        raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
+    options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads)
+    if int8 or sensitivity:
+        options.dataset()
+    plan = Plan(
+        wanted if own else ["fp32", *wanted],
+        name,
+        options,
+        scorer(data, layout, threads=threads) if data else None,
+        overridden(gate or []),
+        force,
+    )
+    plan.check()
+    source = (
+        onnx_source(model_file, lambda card: parity_crops(card, data, layout))
+        if own
+        else _torch_source(model_file, model, resize, data, layout)
+    )
+    if sensitivity:
+        from .export.sensitivity import write_sensitivity
+
+        for line in write_sensitivity(source, options, sensitivity, out, plan.name):
+            typer.echo(line)
+    files = write_files(source, out, plan)
+    if files:
+        _print(exported_table(files))
+    for file in files:
+        if file.note:
+            typer.echo(f"{file.path.name}: {file.note}")
+    if refused := [str(file.refused) for file in files if file.refused]:
+        raise GateError("; ".join(refused))
 
 
 @app.command(
@@ -475,6 +531,29 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, model=model, epochs=epochs, seed=seed, say=_say, show=_print)
+
+
+def _kept(names: list[str] | None) -> tuple[str, ...] | None:
+    """The layers that --keep names, with the files of --sensitivity read; None for the default."""
+    if names is None or names == ["default"]:
+        return None
+    from .export.sensitivity import keep_from_json
+
+    if names == ["none"]:
+        return ()
+    lists = [keep_from_json(name) if name.endswith(".json") else [name] for name in names]
+    return tuple(one for some in lists for one in some)
+
+
+def _torch_source(path: Path, model: str | None, resize: str | None, data: Path | None, layout: str | None) -> Any:
+    from .export.onnx import parity_crops, torch_source
+    from .images import check_method
+    from .training.checkpoint import load_model
+
+    network, card = load_model(path, model)
+    if resize:
+        card = card.with_(resize=check_method(resize))
+    return torch_source(network, card, parity_crops(card, data, layout))
 
 
 def _engine(path: Path, architecture: str | None, threads: int | None) -> Engine:

@@ -27,7 +27,8 @@ from reid_edge.export.report import exported_table
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from reid_edge.export.onnx import Exported, export_model, onnx_from_model  # noqa: E402
+from reid_edge.export.onnx import export_model, onnx_from_model  # noqa: E402
+from reid_edge.export.write import Exported  # noqa: E402
 from reid_edge.training.checkpoint import card_of, load_model  # noqa: E402
 from reid_edge.training.inference import TorchEngine  # noqa: E402
 from reid_edge.training.models import ReidModel, build_model  # noqa: E402
@@ -183,7 +184,8 @@ def test_a_table_tells_what_was_written(osnet: Case) -> None:
     ("options", "message"),
     [
         ({"name": "a/b"}, "no plain file name"),
-        ({"precisions": ("int8",)}, "'int8' is unknown: give some of fp32, fp16"),
+        ({"precisions": ("int4",)}, "'int4' is unknown: give some of fp32, fp16, int8"),
+        ({"precisions": ("int8",)}, "INT8 needs training crops to find its ranges: add --calibrate"),
     ],
 )
 def test_bad_use_is_refused_before_any_work(osnet: Case, tmp_path: Path, options: dict[str, Any], message: str) -> None:

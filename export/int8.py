@@ -1,0 +1,80 @@
+"""From an FP32 graph to an INT8 file that passed the gate: crops, ranges, what to keep, the card."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from reid_edge.card import ModelCard
+from reid_edge.datasets import Dataset, open_dataset
+from reid_edge.errors import InputError
+from reid_edge.images import read_crops
+
+from .calibrate import calibrated_ranges, calibration_crops, calibration_note
+from .int8_layers import default_keep, named
+from .quantize import quantized
+from .quantize_cpu import quantized_for_cpu
+
+__all__ = ["TARGETS", "Int8Options", "int8_from_fp32"]
+
+TARGETS = ("tensorrt", "cpu")
+"""For whom an INT8 file is: the two need different graphs."""
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """How to make an INT8 graph.
+
+    ``calibrate`` is a data set with training crops, ``layout`` its layout (None: found out); ``count`` of its crops
+    are taken, balanced over people and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep`` names
+    the layers that stay in float (None: `int8_layers.default_keep`); ``target`` is one of `TARGETS`.
+    """
+
+    calibrate: Path | None = None
+    layout: str | None = None
+    count: int = 512
+    seed: int = 0
+    method: str = "mse"
+    keep: tuple[str, ...] | None = None
+    target: str = "tensorrt"
+    threads: int | None = None
+
+    def dataset(self) -> Dataset:
+        """The data set to calibrate on. Raises InputError when none was given, DatasetError when it cannot be read."""
+        if self.target not in TARGETS:
+            raise InputError(f"INT8 target {self.target!r} is unknown: give one of {', '.join(TARGETS)}")
+        if self.calibrate is None:
+            raise InputError("INT8 needs training crops to find its ranges: add --calibrate DATASET")
+        return open_dataset(self.calibrate, self.layout)
+
+    def kept(self, model: ModelProto) -> set[str]:
+        """The layers of ``model`` that stay in float."""
+        return default_keep(model) if self.keep is None else named(model, self.keep)
+
+
+def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> tuple[ModelProto, ModelCard]:
+    """The INT8 graph of an FP32 one, and its card.
+
+    Raises InputError without a data set to calibrate on, DatasetError when it has no training crops.
+    """
+    dataset = options.dataset()
+    crops = calibration_crops(dataset, options.count, options.seed)
+    kept = options.kept(model)
+    if options.target == "cpu":
+        method = "minmax"
+        images = read_crops([crop.path for crop in crops], card.input_hw, card.resize)
+        graph = quantized_for_cpu(model, images, kept)
+    else:
+        method = options.method
+        graph = quantized(model, calibrated_ranges(model, card, crops, method, threads=options.threads), kept)
+    note = f"{options.target}: {calibration_note(crops, method, dataset.name, options.seed)}; {_kept_note(kept)}"
+    return graph, card.with_(precision="int8", calibration=note, parity={})
+
+
+def _kept_note(kept: Collection[str]) -> str:
+    """Which layers are in float, as far as a line holds them."""
+    shown = sorted(kept)
+    return f"{len(shown)} layers in float" + (f": {', '.join(shown)}"[:2000] if shown else "")
