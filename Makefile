@@ -35,7 +35,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --no-cache-dir --progress-bar on -e '.[train,export,report,dev]'
+	$(BIN)/python -m pip install --no-cache-dir --progress-bar on -e '.[train,export,report,rtx-build,dev]'
 	touch $@
 
 clean:

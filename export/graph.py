@@ -16,7 +16,7 @@ from reid_edge.card import CARD_KEY, ModelCard
 from reid_edge.errors import ModelError
 from reid_edge.files import require_file, written_whole
 
-__all__ = ["attribute", "constants", "consumers", "read_fp32", "tidied", "write_onnx"]
+__all__ = ["attribute", "constants", "consumers", "read_fp32", "read_ours", "tidied", "write_onnx"]
 
 _IR_VERSION = 8
 """The oldest that opset 18 may have: ONNX Runtime 1.17 and TensorRT 10.3 read it."""
@@ -85,11 +85,8 @@ def write_onnx(model: ModelProto, card: ModelCard, path: Path | str) -> None:
         beside.write_bytes(file.SerializeToString(deterministic=True))
 
 
-def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
-    """The graph and the card of one of our FP32 ONNX files.
-
-    Raises ModelError for a file that is damaged, not ours or already of another precision.
-    """
+def read_ours(path: Path | str) -> tuple[ModelProto, ModelCard]:
+    """The graph and the card of one of our ONNX files. Raises ModelError for a file that is damaged or not ours."""
     file = require_file(path, "an ONNX model")
     try:
         model = onnx.load(str(file), load_external_data=False)
@@ -99,9 +96,14 @@ def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
     text = next((prop.value for prop in model.metadata_props if prop.key == CARD_KEY), None)
     if text is None:
         raise ModelError(f"{path} was not written by reid-edge export: export its checkpoint to get a file that was")
-    card = ModelCard.from_json(text, str(path))
+    return model, ModelCard.from_json(text, str(path))
+
+
+def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
+    """Like `read_ours`, for FP32, which other precisions are made from; raises ModelError for another precision."""
+    model, card = read_ours(path)
     if card.precision != "fp32":
-        raise ModelError(f"{path} is {card.precision}, and INT8 is made from FP32: give the model's fp32 file")
+        raise ModelError(f"{path} is {card.precision}, and other precisions are made from FP32: give the fp32 file")
     return model, card
 
 

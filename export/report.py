@@ -10,9 +10,10 @@ from .parity import TOP_K
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from .build import Built
     from .write import Exported
 
-__all__ = ["exported_table"]
+__all__ = ["built_table", "exported_table"]
 
 
 def exported_table(files: Sequence[Exported]) -> Table:
@@ -39,4 +40,20 @@ def exported_table(files: Sequence[Exported]) -> Table:
             )
             cells += [*scores, "-" if file.lost is None else f"{file.lost * 100:+.2f}"]
         table.add_row(str(file.path), *cells, "refused" if file.refused else "passed")
+    return table
+
+
+def built_table(engines: Sequence[Built]) -> Table:
+    """A row per engine: size, build time, and how many of its convolutions and matrix products read which type."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title="engines: convolutions and matrix products by what they read")
+    table.title_justify = "left"
+    table.add_column("engine", overflow="fold")
+    for title in ("MB", "seconds", "INT8", "FP16", "FP32", "layers from"):
+        table.add_column(title, justify="right")
+    for engine in engines:
+        counts = [str(engine.kernels(kind)) for kind in ("Int8", "Half", "Float")]
+        table.add_row(str(engine.path), f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", *counts, engine.source)
     return table

@@ -16,6 +16,7 @@ from .errors import GateError, InputError, MissingExtraError, ReidEdgeError
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .export.build import BuildOptions
 
 __all__ = ["app", "main"]
 
@@ -277,7 +278,20 @@ def export(
     gate: Annotated[
         list[str] | None, typer.Option(metavar="PRECISION.NAME=VALUE", help="Another threshold: int8.cosine_min=0.9.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Keep an INT8 file that makes the CPU slower.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep an INT8 file that makes the CPU slower; build engines anew.")
+    ] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Also build TensorRT engines, of every file.")] = False,
+    batch: Annotated[str, typer.Option(help="Least, usual and largest batch of the engines.")] = "1:16:64",
+    backend: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt-rtx; the first that is installed by default.")
+    ] = None,
+    workspace: Annotated[int | None, typer.Option(min=1, help="MiB of scratch memory an engine may use.")] = None,
+    timing_cache: Annotated[Path | None, typer.Option(help="File that makes the next build quick.")] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Engines that newer TensorRTs run too, slower.")
+    ] = False,
+    dla: Annotated[int | None, typer.Option(min=0, help="Core of the deep-learning accelerator to build for.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Compare on these crops, and score R1 and mAP; the built-in synthetic crops by default."),
@@ -289,6 +303,7 @@ def export(
     threads: Threads = None,
 ) -> None:
     """Write self-describing ONNX files, each only after it agreed with the model in FP32 on real or synthetic crops."""
+    from .export.build import BuildOptions, parse_batches
     from .export.crops import parity_crops
     from .export.int8 import Int8Options
     from .export.parity import overridden
@@ -297,8 +312,8 @@ def export(
 
     own = model_file.suffix.lower() == ".onnx"
     wanted = [precision for precision, on in (("fp16", fp16), ("int8", int8)) if on]
-    if own and not wanted and not sensitivity:
-        raise InputError(f"{model_file} is an ONNX file already: add --fp16 or --int8 for another")
+    if own and not (wanted or sensitivity or engine):
+        raise InputError(f"{model_file} is an ONNX file already: add --fp16, --int8 or --engine")
     if own and (model or resize):
         raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
     options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads)
@@ -313,6 +328,10 @@ def export(
         force,
     )
     plan.check()
+    build = BuildOptions(backend, parse_batches(batch), workspace, version_compatible, dla, timing_cache, force)
+    if own and engine and not (wanted or sensitivity):  # of any precision
+        _build_engines([model_file], out, build)
+        return
     source = (
         onnx_source(model_file, lambda card: parity_crops(card, data, layout))
         if own
@@ -331,6 +350,8 @@ def export(
             typer.echo(f"{file.path.name}: {file.note}")
     if refused := [str(file.refused) for file in files if file.refused]:
         raise GateError("; ".join(refused))
+    if engine:
+        _build_engines([*([model_file] if own else []), *(file.path for file in files)], out, build)
 
 
 @app.command(
@@ -531,6 +552,13 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, model=model, epochs=epochs, seed=seed, say=_say, show=_print)
+
+
+def _build_engines(files: Sequence[Path], out: Path, options: BuildOptions) -> None:
+    from .export.build import engine_from_onnx
+    from .export.report import built_table
+
+    _print(built_table([engine_from_onnx(file, out, options, typer.echo) for file in files]))
 
 
 def _kept(names: list[str] | None) -> tuple[str, ...] | None:

@@ -55,21 +55,23 @@ def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int 
     ``threads`` bounds the CPU threads (None: the backend's default). Raises InputError when the file is missing and
     ModelError when it is of a kind that no engine here runs.
     """
-    path = require_file(path, "an ONNX model")
+    path = require_file(path, "a model")
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         from .engine_onnx import OnnxEngine
 
         return OnnxEngine(path, threads=threads, max_batch=max_batch)
     if suffix in {".engine", ".plan"}:
-        raise ModelError(
-            f"{path}: this version runs ONNX files, not TensorRT engines: give the .onnx it was built from"
-        )
+        from .engine_tensorrt import TensorRTEngine
+
+        return TensorRTEngine(path)
     if suffix in CHECKPOINT_SUFFIXES:
         raise ModelError(
             f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
         )
-    raise ModelError(f"{path}: unknown kind of model file {suffix!r}: give an .onnx written by reid-edge export")
+    raise ModelError(
+        f"{path}: unknown kind of model file {suffix!r}: give an .onnx or .engine written by reid-edge export"
+    )
 
 
 def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> None:

@@ -18,9 +18,9 @@ ROOMS = {"reid_edge": ROOT / "reid_edge"} | {
 FLOORS = [
     set(row.split())
     for row in (
-        "__init__ errors records files progress card metrics distances tiles arrays",
-        "images datasets layouts manifest engine engine_onnx synthetic synthetic_person synthetic_figure"
-        " synthetic_camera",
+        "__init__ errors records files progress card metrics distances tiles arrays engine_card",
+        "images datasets layouts manifest engine engine_onnx engine_tensorrt cuda tensorrt_api synthetic"
+        " synthetic_person synthetic_figure synthetic_camera",
         "embedder evaluation gallery inspection ranking pictures cmc verification",
         "training export benchmarks",
         "cli demo __main__",

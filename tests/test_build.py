@@ -1,0 +1,191 @@
+"""Engines by the real builder: TensorRT-RTX, which builds without a GPU, of the three models in three precisions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small_network import CARD, images_of, network, random_weights
+
+from reid_edge.card import ModelCard
+from reid_edge.cli import main
+from reid_edge.engine import open_engine
+from reid_edge.engine_card import EngineCard
+from reid_edge.errors import InputError, MissingExtraError, ModelError
+from reid_edge.export.build import BuildOptions, Built, engine_from_onnx, parse_batches
+from reid_edge.export.calibrate import ranges_over
+from reid_edge.export.fp16 import fp16_from_fp32
+from reid_edge.export.graph import write_onnx
+from reid_edge.export.int8_layers import default_keep, layers
+from reid_edge.export.quantize import quantized
+from reid_edge.export.quantize_cpu import quantized_for_cpu
+from reid_edge.tensorrt_api import Log, layer_lines, load_backend
+
+OPTIONS = BuildOptions("tensorrt-rtx", (1, 4, 8))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rtx() -> None:
+    try:
+        load_backend("tensorrt-rtx")
+    except MissingExtraError as error:
+        pytest.skip(f"needs the rtx-build extra: {error}")
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small_fp32.onnx"
+    write_onnx(network(random_weights()), CARD, path)
+    return path
+
+
+def test_an_engine_and_its_card_are_written(small: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    built = engine_from_onnx(small, tmp_path / "out", OPTIONS, said.append)
+    assert built.path == tmp_path / "out" / "small_fp32.engine"
+    assert built.path.stat().st_size == built.bytes > 1000
+    assert sorted(path.name for path in built.path.parent.iterdir()) == ["small_fp32.engine", "small_fp32.engine.json"]
+    card = EngineCard.read(built.path)
+    assert card == built.card and card.model == CARD and card.batches == (1, 4, 8)
+    assert (card.backend, card.gpu) == ("tensorrt-rtx", "") and card.version.startswith("1.")
+    assert built.source == "build log" and built.kernels("Float") >= 4 and built.kernels("Int8") == 0
+    assert "building with tensorrt-rtx" in said[0]
+
+
+def test_an_engine_is_built_once_for_all_that_it_depends_on(small: Path, tmp_path: Path) -> None:
+    first = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    again = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    assert again.seconds == 0 and again.card == first.card and again.layers == first.layers
+    assert engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", (1, 4, 8), force=True), quiet).seconds > 0
+    assert engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", (1, 4, 9)), quiet).seconds > 0
+    write_onnx(network({**random_weights(), "model.fc.0.bias": np.ones(8)}), CARD, small)
+    assert engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", (1, 4, 9)), quiet).seconds > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["osnet_x0_25", "mobilenetv3_large", "resnet50_bot"])
+def test_every_model_builds_in_every_precision(name: str, tmp_path: Path) -> None:
+    """The kernels are of the type that the file asks for: what the builder compiled, not what we hope."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    from test_export import lived_in
+
+    from reid_edge.export.onnx import onnx_from_model
+    from reid_edge.training.checkpoint import card_of
+
+    model = lived_in(name)
+    card = card_of(model, input_hw=(128, 64))
+    fp32 = onnx_from_model(model, card)
+    crops = np.random.default_rng(0).integers(0, 256, (4, 128, 64, 3), dtype=np.uint8)
+    kept = default_keep(fp32)
+    graphs = {
+        "fp32": fp32,
+        "fp16": fp16_from_fp32(fp32),
+        "int8": quantized(fp32, ranges_over(fp32, crops, "minmax"), kept),
+    }
+    built: dict[str, Built] = {}
+    for precision, graph in graphs.items():
+        write_onnx(graph, card.with_(precision=precision), tmp_path / f"{precision}.onnx")
+        built[precision] = engine_from_onnx(tmp_path / f"{precision}.onnx", tmp_path, OPTIONS, quiet)
+    products = sum(len(nodes) for nodes in layers(fp32).values())
+    rounded = sum(len(nodes) for layer, nodes in layers(fp32).items() if layer not in kept)
+    assert built["fp32"].kernels("Half") == built["fp32"].kernels("Int8") == 0
+    # Some products are fused or become other kernels; most must be there under their own type.
+    assert built["fp32"].kernels("Float") > 0.7 * products
+    assert built["fp16"].kernels("Half") > 0.7 * (products - 2) and built["fp16"].kernels("Float") <= 2
+    assert built["int8"].kernels("Int8") > 0.9 * rounded
+    assert built["fp16"].bytes < built["fp32"].bytes
+
+
+def test_a_cpus_int8_file_is_refused_with_the_parsers_words(tmp_path: Path) -> None:
+    u8s8 = quantized_for_cpu(network(random_weights()), images_of(4))
+    write_onnx(u8s8, CARD.with_(precision="int8"), tmp_path / "cpu.onnx")
+    with pytest.raises(ModelError, match=r"tensorrt-rtx 1\.\S+ cannot (read|build)"):
+        engine_from_onnx(tmp_path / "cpu.onnx", tmp_path, OPTIONS, quiet)
+    assert not list(tmp_path.glob("*.engine*"))
+
+
+def test_an_option_that_this_version_lacks_is_named(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tensorrt-rtx 1\.\S+ finds 0 DLA cores here: leave --dla out"):
+        engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", dla=0), quiet)
+    with pytest.raises(InputError, match="leave --timing-cache out"):
+        engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", timing_cache=tmp_path / "c"), quiet)
+    with pytest.raises(InputError, match="backend 'trt' is unknown: give one of tensorrt, tensorrt-rtx"):
+        load_backend("trt")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    onnx.save(network(random_weights()), str(tmp_path / "theirs.onnx"))
+    with pytest.raises(ModelError, match=r"theirs\.onnx was not written by reid-edge export"):
+        engine_from_onnx(tmp_path / "theirs.onnx", tmp_path, OPTIONS, quiet)
+
+
+def test_batches_are_three_growing_numbers() -> None:
+    assert parse_batches("2:2:8") == (2, 2, 8)
+    for wrong in ("8", "1:2", "4:2:8", "0:1:2", "a:b:c", "1:2:3:4"):
+        with pytest.raises(InputError, match="write them as 1:16:64"):
+            parse_batches(wrong)
+
+
+def test_the_key_changes_with_each_thing_an_engine_depends_on() -> None:
+    card = EngineCard(CARD, "00", "tensorrt", "10.3.0", "Orin, 8.7", {"batches": [1, 2, 3]})
+    changed = [{"onnx_sha256": "01"}, {"backend": "tensorrt-rtx"}, {"version": "10.3.1"}, {"gpu": "Orin, 8.6"}]
+    keys = {card.key, *(card.with_(**one).key for one in [*changed, {"options": {"batches": [1, 2, 4]}}])}
+    assert len(keys) == 6
+    assert card.with_(layers={"conv Half -> Half": 3}).key == card.key
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"schema": 2}', '{"schema": 1, "options": {"batches": [1]}}'])
+def test_a_damaged_engine_card_is_refused(tmp_path: Path, damage: str) -> None:
+    engine = tmp_path / "x.engine"
+    engine.write_bytes(b"plan")
+    with pytest.raises(ModelError, match=r"has no card beside it .* build the engine again"):
+        EngineCard.read(engine)
+    EngineCard.path_for(engine).write_text(damage)
+    with pytest.raises(ModelError, match="is no card of an engine"):
+        EngineCard.read(engine)
+    assert EngineCard.beside(engine) is None
+
+
+def test_layers_are_read_from_a_description() -> None:
+    text = (
+        "Name: a, LayerType: wait, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 2\n"
+        "Name: b, LayerType: correlation, Inputs: [ { Name: x, Dimensions: [-1,4], Datatype: Int8, Format: y }],"
+        " Constants: [ { Name: w, Datatype: Float }], Outputs: [ { Name: z, Datatype: Half }], TacticName: t\n"
+    )
+    assert layer_lines(text) == [("b", "correlation", ("Int8",), ("Half",))]
+    log = Log([("ERROR", "bad  thing"), ("VERBOSE", "x"), ("ERROR", "bad thing"), ("INTERNAL_ERROR", "worse")])
+    assert log.errors() == ["bad thing", "worse"]
+
+
+def test_the_command_builds_any_of_our_files(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["export", str(small), "--fp16", "--engine", "--backend", "tensorrt-rtx", "--out", str(out), "--name", "n"]
+        )
+    assert ended.value.code == 0
+    assert {path.name for path in out.glob("*.engine")} == {"small_fp32.engine", "n_fp16.engine"}
+    assert json.loads((out / "n_fp16.engine.json").read_text())["model"]["precision"] == "fp16"
+    assert "build log" in capsys.readouterr().out
+
+
+def test_without_a_gpu_an_engine_does_not_open_and_says_why(small: Path, tmp_path: Path) -> None:
+    built = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    from reid_edge.cuda import find_gpu
+
+    if find_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises((ModelError, MissingExtraError), match=r"no NVIDIA driver|needs cuda-bindings or pycuda"):
+        with open_engine(built.path):
+            pass
+    (tmp_path / "lone.engine").write_bytes(b"x")
+    with pytest.raises(ModelError, match=r"lone\.engine has no card beside it"), open_engine(tmp_path / "lone.engine"):
+        pass
+    assert isinstance(built.card.model, ModelCard)
