@@ -15,6 +15,7 @@ from reid_edge.cli import main
 from reid_edge.engine import open_engine
 from reid_edge.engine_card import EngineCard
 from reid_edge.errors import InputError, MissingExtraError, ModelError
+from reid_edge.export.api_check import calls_made, lacking
 from reid_edge.export.build import BuildOptions, Built, engine_from_onnx, parse_batches
 from reid_edge.export.calibrate import ranges_over
 from reid_edge.export.fp16 import fp16_from_fp32
@@ -189,3 +190,11 @@ def test_without_a_gpu_an_engine_does_not_open_and_says_why(small: Path, tmp_pat
     with pytest.raises(ModelError, match=r"lone\.engine has no card beside it"), open_engine(tmp_path / "lone.engine"):
         pass
     assert isinstance(built.card.model, ModelCard)
+
+
+def test_the_calls_that_we_make_are_all_there() -> None:
+    names = calls_made()
+    assert {"Builder.build_serialized_network", "IExecutionContext.execute_async_v3", "ILogger"} <= set(names)
+    assert {"MemoryPoolType.WORKSPACE", "ICudaEngine.num_io_tensors", "Runtime.engine_host_code_allowed"} <= set(names)
+    assert not lacking(load_backend("tensorrt-rtx").api, names)
+    assert lacking(load_backend("tensorrt-rtx").api, ["Builder.build_everything"]) == ["Builder.build_everything"]
