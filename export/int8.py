@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
 from reid_edge.card import ModelCard
 from reid_edge.datasets import Dataset, open_dataset
-from reid_edge.errors import InputError
+from reid_edge.errors import InputError, ModelError
 from reid_edge.images import read_crops
 
 from .calibrate import calibrated_ranges, calibration_crops, calibration_note
-from .int8_layers import default_keep, named
+from .int8_layers import default_keep, layers, named
 from .quantize import quantized
 from .quantize_cpu import quantized_for_cpu
 
-__all__ = ["TARGETS", "Int8Options", "int8_from_fp32"]
+__all__ = ["TARGETS", "Int8Options", "int8_from_fp32", "trained_ranges"]
 
 TARGETS = ("tensorrt", "cpu")
 """For whom an INT8 file is: the two need different graphs."""
@@ -58,8 +59,11 @@ class Int8Options:
 def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> tuple[ModelProto, ModelCard]:
     """The INT8 graph of an FP32 one, and its card.
 
-    Raises InputError without a data set to calibrate on, DatasetError when it has no training crops.
+    A model that was trained for INT8 (``train --qat``) brings its ranges, and needs no calibration. Raises InputError
+    without a data set to calibrate on, DatasetError when it has no training crops.
     """
+    if options.calibrate is None and options.target == "tensorrt" and card.quantization:
+        return _as_trained(model, card)
     dataset = options.dataset()
     crops = calibration_crops(dataset, options.count, options.seed)
     kept = options.kept(model)
@@ -72,6 +76,40 @@ def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> 
         graph = quantized(model, calibrated_ranges(model, card, crops, method, threads=options.threads), kept)
     note = f"{options.target}: {calibration_note(crops, method, dataset.name, options.seed)}; {_kept_note(kept)}"
     return graph, card.with_(precision="int8", calibration=note, parity={})
+
+
+def trained_ranges(model: ModelProto, card: ModelCard, options: Int8Options) -> dict[str, Any]:
+    """What `ModelCard.quantization` holds of a model to be trained under INT8's rounding: ranges by layer, and a note.
+
+    Raises like `int8_from_fp32`.
+    """
+    dataset = options.dataset()
+    crops = calibration_crops(dataset, options.count, options.seed)
+    ranges = calibrated_ranges(model, card, crops, options.method, threads=options.threads)
+    kept = options.kept(model)
+    chosen = {name: nodes for name, nodes in layers(model).items() if name not in kept}
+    note = f"{calibration_note(crops, options.method, dataset.name, options.seed)}, then trained for it"
+    return {
+        "layers": {name: [ranges[node.input[0]] for node in nodes] for name, nodes in chosen.items()},
+        "note": note,
+    }
+
+
+def _as_trained(model: ModelProto, card: ModelCard) -> tuple[ModelProto, ModelCard]:
+    """INT8 with the ranges that the model was trained for, at the places where it was rounded."""
+    own, kept, ranges = card.quantization.get("layers"), set[str](), dict[str, float]()
+    for name, nodes in layers(model).items():
+        given = own.get(name) if isinstance(own, dict) else None
+        if given is None:
+            kept.add(name)
+        elif not isinstance(given, list) or len(given) != len(nodes):
+            raise ModelError(f"the ranges that this model was trained for do not fit layer {name}: give --calibrate")
+        else:
+            ranges |= {node.input[0]: float(value) for node, value in zip(nodes, given, strict=True)}
+    if len(kept) == len(layers(model)):
+        raise ModelError("this model's card has INT8 ranges of no layer of it: give --calibrate")
+    note = f"tensorrt: {str(card.quantization.get('note', ''))[:2000]}; {_kept_note(kept)}"
+    return quantized(model, ranges, kept), card.with_(precision="int8", calibration=note, parity={})
 
 
 def _kept_note(kept: Collection[str]) -> str:

@@ -66,13 +66,11 @@ class Plan:
     force: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an unknown precision, a name with a folder in it, and INT8 without crops."""
+        """Raise InputError for an unknown precision and a name with a folder in it."""
         if self.name is not None and Path(self.name).name != self.name:
             raise InputError(f"name {self.name!r} is no plain file name: give the folder as --out")
         if unknown := [precision for precision in self.precisions if precision not in PRECISIONS]:
             raise InputError(f"precision {unknown[0]!r} is unknown: give some of {', '.join(PRECISIONS)}")
-        if "int8" in self.precisions:
-            self.int8.dataset()
 
 
 @dataclass(frozen=True)
@@ -123,6 +121,8 @@ def write_files(source: Source, out: Path | str, plan: Plan) -> list[Exported]:
     InputError for a bad plan and DatasetError for crops that cannot be read.
     """
     plan.check()
+    if "int8" in plan.precisions and not source.card.quantization:
+        plan.int8.dataset()  # before any work
     base = plan.score(source.file) if plan.score and source.file else None
     rows: list[Exported] = []
     for precision in (one for one in PRECISIONS if one in plan.precisions):

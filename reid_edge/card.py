@@ -29,8 +29,9 @@ class ModelCard:
 
     ``input_hw`` is (height, width) in pixels; ``resize`` names how crops of other sizes get there
     (`reid_edge.images.RESIZES`); ``mean`` and ``std`` are per RGB channel on the 0..1 scale and are already applied
-    inside the graph; ``recipe`` is how it was trained, ``parity`` what the export gate measured, ``macs`` the
-    multiply-accumulates of one crop.
+    inside the graph; ``recipe`` is how it was trained, ``quantization`` the INT8 ranges that it was trained for
+    (``layers``: from a name to the range of each call's input; ``note``), ``parity`` what the export gate measured,
+    ``macs`` the multiply-accumulates of one crop.
     """
 
     architecture: str
@@ -44,6 +45,7 @@ class ModelCard:
     trained_on: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     calibration: str = ""
+    quantization: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0
     macs: int = 0
@@ -102,8 +104,8 @@ class ModelCard:
             raise ValueError("a text field holds no text")
         if not all(type(value) is int for value in whole):
             raise ValueError("a count is no whole number")
-        if not all(isinstance(value, dict) for value in (self.options, self.recipe, self.parity)):
-            raise ValueError("options, recipe and parity must be objects")
+        if not all(isinstance(value, dict) for value in (self.options, self.recipe, self.parity, self.quantization)):
+            raise ValueError("options, recipe, parity and quantization must be objects")
         if not 1 <= self.embedding_dim <= 65536:
             raise ValueError(f"embedding_dim {self.embedding_dim} is out of range")
         if not all(16 <= side <= 4096 for side in self.input_hw):

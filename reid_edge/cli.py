@@ -17,6 +17,7 @@ from .errors import GateError, InputError, MissingExtraError, ReidEdgeError
 if TYPE_CHECKING:
     from .engine import Engine
     from .export.build import BuildOptions
+    from .training.config import TrainConfig
 
 __all__ = ["app", "main"]
 
@@ -111,7 +112,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint.pth, model.pth and history.json.")] = None,
     recipe: Annotated[
-        str, typer.Option(help="default, finetune (short), distill (a teacher, no labels) or seed (the paper's).")
+        str, typer.Option(help="default, finetune (short), distill (a teacher, no labels), qat or seed (the paper's).")
     ] = "default",
     config: Annotated[Path | None, typer.Option(help="A recipe as TOML, instead of --model and --recipe.")] = None,
     dump_config: Annotated[bool, typer.Option("--dump-config", help="Print the recipe as TOML, and stop.")] = False,
@@ -121,6 +122,10 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="Start from a torchvision, torchreid or reid-edge file.")] = None,
     finetune: Annotated[
         Path | None, typer.Option(help="Short for --weights FILE --recipe finetune; our own files name their model.")
+    ] = None,
+    qat: Annotated[
+        Path | None,
+        typer.Option(help="Fine-tune this checkpoint under INT8's rounding, towards itself in FP32; no labels needed."),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Learn a model's ranking too: a checkpoint, an ONNX file, or a .pth.")
@@ -154,6 +159,10 @@ def train(
     if finetune:
         weights, recipe = finetune, "finetune"
         model = model or (None if config else load_checkpoint(finetune).card.architecture)
+    if qat:
+        weights, recipe, teacher = qat, "qat", teacher or qat
+        teacher_model = teacher_model or (model if teacher == qat else None)
+        model = model or (None if config else load_checkpoint(qat).card.architecture)
     if (model is None) == (config is None):
         raise InputError("give --model NAME for its recipe, or --config FILE with a recipe of yours")
     asked = {
@@ -170,6 +179,8 @@ def train(
     else:
         settings = recipe_for(str(model), epochs, recipe)
     settings = replace(settings, **_given(asked))
+    if qat:
+        settings = _shaped_like(settings, qat, teacher_model)
     if dump_config:
         print(settings.to_toml(), end="")
         return
@@ -183,6 +194,7 @@ def train(
         out,
         weights=weights,
         teacher=_engine(teacher, teacher_model, threads) if teacher else None,
+        quantization=_quantization(qat, teacher_model, data[0], layout, threads) if qat else None,
         resume=resume,
         device=device,
         eval_every=eval_every,
@@ -317,7 +329,7 @@ def export(
     if own and (model or resize):
         raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
     options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads)
-    if int8 or sensitivity:
+    if sensitivity or (int8 and calibrate):
         options.dataset()
     plan = Plan(
         wanted if own else ["fp32", *wanted],
@@ -552,6 +564,26 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, model=model, epochs=epochs, seed=seed, say=_say, show=_print)
+
+
+def _shaped_like(settings: TrainConfig, checkpoint: Path, architecture: str | None) -> TrainConfig:
+    """A recipe for the very model in a checkpoint: its options, input size and resize."""
+    from .training.checkpoint import load_model
+
+    network, card = load_model(checkpoint, architecture)
+    return replace(settings, options=network.options, input_hw=card.input_hw, resize=card.resize)
+
+
+def _quantization(
+    checkpoint: Path, architecture: str | None, data: Path, layout: str | None, threads: int | None
+) -> dict[str, Any]:
+    """The INT8 ranges of a checkpoint, measured on the training crops of ``data``."""
+    from .export.int8 import Int8Options, trained_ranges
+    from .export.onnx import onnx_from_model
+    from .training.checkpoint import load_model
+
+    network, card = load_model(checkpoint, architecture)
+    return trained_ranges(onnx_from_model(network, card), card, Int8Options(data, layout, threads=threads))
 
 
 def _build_engines(files: Sequence[Path], out: Path, options: BuildOptions) -> None:

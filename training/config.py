@@ -49,6 +49,7 @@ class TrainConfig:
     momentum: float = _setting(0.9, "of sgd")
     weight_decay: float = _setting(5e-4, "L2, in the gradient")
     ema_decay: float = _setting(0.0, "keep and deploy a moving average of the weights; 0: the weights themselves")
+    freeze_norm: bool = _setting(False, "batch norm keeps the statistics that it starts with")
     precision: str = _setting("auto", "fp32, bf16 or fp16 (mixed); auto: mixed on a GPU, fp32 on a CPU")
     compile: bool = _setting(False, "torch.compile the model: a minute or two first, then quicker steps")
     schedule: str = _setting("step", "step (gamma at each milestone) or cosine (to 0)", heading="schedule")

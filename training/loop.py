@@ -78,6 +78,7 @@ def train(
     *,
     weights: Path | None = None,
     teacher: Engine | None = None,
+    quantization: dict[str, Any] | None = None,
     resume: bool = False,
     device: str = "auto",
     eval_every: int = 10,
@@ -91,7 +92,8 @@ def train(
     the weights that an uninterrupted one reaches (bit for bit on one CPU with the same number of threads). Every
     ``eval_every`` epochs and after the last, the model is scored on the query and gallery crops; the score chooses
     nothing. ``teacher`` adds `losses.similarity_distillation`; its embeddings of the training crops are computed once,
-    without augmentation. Up to ``max_bad_crops`` unreadable crops are named and left out.
+    without augmentation. ``quantization`` (ranges of a `ModelCard`) trains under INT8's rounding. Up to
+    ``max_bad_crops`` unreadable crops are named and left out.
 
     Raises InputError (a used ``out``, other settings than the run that is resumed), DatasetError, ModelError,
     GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
@@ -104,6 +106,7 @@ def train(
         labels = _labels(dataset)
         run = Run(config, people=int(labels.max()) + 1, device=device, world=together)
         _begin(run, out, weights, resume, say)
+        run.round_to_int8(quantization or {})
         with together.leader_first():
             crops = decoded(dataset.split.train, config.input_hw, config.resize)
             taught = _taught(teacher, dataset, out / TEACHER_NAME, say)
@@ -219,7 +222,7 @@ def _train_epoch(run: Run, lesson: _Lesson, save: Callable[[], None], stop: Call
     rng = np.random.default_rng([config.seed, epoch])
     labels = lesson.labels[lesson.usable]
     batches = pk_batches(labels, config.people_per_batch, config.crops_per_person, rng)
-    run.model.train()
+    run.begin_epoch()
     saved = time.perf_counter()
 
     def note() -> str:
@@ -288,6 +291,7 @@ def _card(run: Run, dataset: Dataset) -> ModelCard:
         recipe=recipe,
         input_hw=run.config.input_hw,
         resize=run.config.resize,
+        quantization=run.quantization,
     )
 
 

@@ -13,7 +13,7 @@ from .config import TrainConfig
 
 __all__ = ["RECIPES", "recipe_for"]
 
-RECIPES = ("default", "finetune", "distill", "seed")
+RECIPES = ("default", "finetune", "distill", "qat", "seed")
 """The names that ``--recipe`` takes."""
 
 
@@ -30,7 +30,9 @@ def recipe_for(model: str, epochs: int | None = None, recipe: str = "default") -
     else:
         family = model.split("_")[0]
         config = {"osnet": osnet, "mobilenetv3": mobilenetv3}.get(family, bag_of_tricks)(model)
-        config = {"finetune": fine_tuning, "distill": distilling}.get(recipe, replace)(config)
+        config = {"finetune": fine_tuning, "distill": distilling, "qat": quantisation_aware}.get(recipe, replace)(
+            config
+        )
     return config if epochs is None else config.for_epochs(epochs)
 
 
@@ -65,6 +67,27 @@ def distilling(config: TrainConfig) -> TrainConfig:
     batch = config.people_per_batch * config.crops_per_person
     return replace(
         config, id_weight=0.0, triplet_weight=0.0, center_weight=0.0, people_per_batch=batch, crops_per_person=1
+    )
+
+
+def quantisation_aware(config: TrainConfig) -> TrainConfig:
+    """A short fine-tune under INT8's rounding, towards the embeddings that the model had in FP32, without any label.
+
+    No augmentation, because the teacher saw none, and batch norm as it was: only the rounding is new.
+    """
+    return replace(
+        distilling(config),
+        epochs=2,
+        schedule="cosine",
+        warmup_epochs=0,
+        learning_rate=1e-4,
+        optimizer="adam",
+        weight_decay=0.0,
+        flip=0.0,
+        pad=0,
+        erase=0.0,
+        freeze_norm=True,
+        precision="fp32",
     )
 
 

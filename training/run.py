@@ -19,6 +19,7 @@ from .config import TrainConfig
 from .losses import CenterLoss, batch_hard_triplet, similarity_distillation, smoothed_cross_entropy
 from .models import Features, ReidModel, build_model
 from .parallel import ALONE, World
+from .qat import prepare, quantized_layers
 
 __all__ = ["Progress", "Run", "device_for"]
 
@@ -60,6 +61,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.learning_rate = 0.0
         self.progress = Progress()
+        self.quantization: dict[str, Any] = {}
         torch.manual_seed(config.seed)
         self.model: ReidModel = build_model(config.model, num_classes=_classes(config, people), **config.options)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,6 +87,14 @@ class Run:
         """How many epochs are done."""
         return len(self.history)
 
+    def round_to_int8(self, quantization: dict[str, Any]) -> None:
+        """Train under INT8's rounding, with the ranges that a card's ``quantization`` holds. Raises ModelError."""
+        if quantization:
+            if self._averaged is not None:
+                raise InputError("a moving average is not rounded as it is trained: leave ema_decay 0 with --qat")
+            prepare(self.model, quantized_layers(quantization))
+            self.quantization = quantization
+
     def restart_average(self) -> None:
         """Begin the moving average at the model as it is now, after weights were imported."""
         if self._averaged is not None:
@@ -95,6 +105,14 @@ class Run:
         self.learning_rate = self.config.learning_rate * factor
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
+
+    def begin_epoch(self) -> None:
+        """Training mode; where the recipe says so, batch norm stays in evaluation mode."""
+        self.model.train()
+        if self.config.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.eval()
 
     def resident(self, images: NDArray[np.uint8]) -> Tensor:
         """The decoded crops as a tensor: on the GPU where they fit in half of its free memory, else where they are."""
