@@ -147,7 +147,8 @@ def _built(onnx: bytes, card: ModelCard, backend: Backend, options: BuildOptions
     config = builder.create_builder_config()
     config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
     profile = builder.create_optimization_profile()
-    profile.set_shape("images", *((batch, *card.input_hw, 3) for batch in options.batches))
+    image = (*card.input_hw, 3) if card.layout == "nhwc-uint8" else (3, *card.input_hw)
+    profile.set_shape("images", *((batch, *image) for batch in options.batches))
     config.add_optimization_profile(profile)
     _configure(config, builder, backend, options)
     cache = _timing_cache(config, options)

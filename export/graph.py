@@ -76,7 +76,7 @@ def write_onnx(model: ModelProto, card: ModelCard, path: Path | str) -> None:
         CARD_KEY: card.to_json(),
         "architecture": card.architecture,
         "precision": card.precision,
-        "input": f"images: uint8 [N, {card.input_hw[0]}, {card.input_hw[1]}, 3], RGB, 0..255; normalised inside",
+        "input": f"images: {_shape(card)}, RGB, 0..255; normalised inside",
         "output": f"embeddings: float32 [N, {card.embedding_dim}], rows of L2 norm 1",
     }
     helper.set_model_props(file, described)
@@ -102,9 +102,16 @@ def read_ours(path: Path | str) -> tuple[ModelProto, ModelCard]:
 def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
     """Like `read_ours`, for FP32, which other precisions are made from; raises ModelError for another precision."""
     model, card = read_ours(path)
+    if card.layout != "nhwc-uint8":
+        raise ModelError(f"{path} takes {card.layout}, and others are made from nhwc-uint8: give that fp32 file")
     if card.precision != "fp32":
         raise ModelError(f"{path} is {card.precision}, and other precisions are made from FP32: give the fp32 file")
     return model, card
+
+
+def _shape(card: ModelCard) -> str:
+    height, width = card.input_hw
+    return f"uint8 [N, {height}, {width}, 3]" if card.layout == "nhwc-uint8" else f"float32 [N, 3, {height}, {width}]"
 
 
 def _bare_node(node: NodeProto) -> NodeProto:

@@ -11,9 +11,38 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .build import Built
+    from .parity import Parity
+    from .verify import Verified
     from .write import Exported
 
-__all__ = ["built_table", "exported_table"]
+__all__ = ["built_table", "exported_table", "verified_table"]
+
+
+_AGREEMENT = ("cosine, least", "p1", "mean", "largest error", f"same top {TOP_K}")
+
+
+def _agreement(parity: Parity | None) -> list[str]:
+    """The cells under `_AGREEMENT`."""
+    if parity is None:
+        return ["-"] * len(_AGREEMENT)
+    cosines = parity.cosine_min, parity.cosine_p1, parity.cosine_mean
+    return [*(f"{cosine:.6f}" for cosine in cosines), f"{parity.max_error:.1e}", f"{parity.ranking:.1%}"]
+
+
+def verified_table(files: Sequence[Verified]) -> Table:
+    """A row per file: how far it is from the reference, also between batches, and the verdict."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title="agreement with the reference", title_justify="left")
+    table.add_column("file", overflow="fold")
+    for title in ("precision", *_AGREEMENT, "between batches", "verdict"):
+        table.add_column(title, justify="right")
+    for file in files:
+        apart = f"{file.parity.batch_error:.1e}" if file.parity else "-"
+        verdict = "refused" if file.refused else "passed"
+        table.add_row(str(file.path), file.precision, *_agreement(file.parity), apart, verdict)
+    return table
 
 
 def exported_table(files: Sequence[Exported]) -> Table:
@@ -24,16 +53,12 @@ def exported_table(files: Sequence[Exported]) -> Table:
     scored = any(file.metrics for file in files)
     table = Table(box=SIMPLE_HEAD, title="agreement with the model in FP32", title_justify="left")
     table.add_column("file", overflow="fold")
-    titles = ["MB", "seconds", "cosine, least", "p1", "mean", "largest error", f"same top {TOP_K}"]
+    titles = ["MB", "seconds", *_AGREEMENT]
     for title in [*titles, *(["R1", "mAP", "mAP lost"] if scored else []), "verdict"]:
         table.add_column(title, justify="right")
     for file in files:
         cells = [f"{file.bytes / 1e6:.2f}" if file.bytes else "-", f"{file.seconds:.1f}"]
-        if parity := file.parity:
-            cosines = parity.cosine_min, parity.cosine_p1, parity.cosine_mean
-            cells += [*(f"{cosine:.6f}" for cosine in cosines), f"{parity.max_error:.1e}", f"{parity.ranking:.1%}"]
-        else:
-            cells += ["-"] * 5
+        cells += _agreement(file.parity)
         if scored:
             scores = (
                 [f"{value:.2%}" for value in (file.metrics.rank(1), file.metrics.mAP)] if file.metrics else ["-"] * 2

@@ -22,6 +22,7 @@ from reid_edge.metrics import Metrics
 from .fp16 import fp16_from_fp32, simulated_fp16
 from .graph import read_fp32, write_onnx
 from .int8 import Int8Options, int8_from_fp32
+from .layout import LAYOUTS, in_layout
 from .parity import THRESHOLDS, Parity, Thresholds, check_parity, check_scores, embed_in_batches
 from .quantize_cpu import require_faster, time_on_cpu
 
@@ -55,7 +56,8 @@ class Plan:
     """What to write of a model, and how to judge it.
 
     ``name`` is the architecture's unless given; ``score`` measures a file on the task itself (see `scorer`), or is
-    None; ``limits`` replace the rows of `THRESHOLDS`; ``force`` keeps an INT8 file that makes the CPU slower.
+    None; ``limits`` replace the rows of `THRESHOLDS`; ``force`` keeps an INT8 file that makes the CPU slower;
+    ``layout`` is one of `layout.LAYOUTS`.
     """
 
     precisions: Sequence[str] = ("fp32",)
@@ -64,11 +66,14 @@ class Plan:
     score: Score | None = None
     limits: Mapping[str, Thresholds] = field(default_factory=dict)
     force: bool = False
+    layout: str = "nhwc-uint8"
 
     def check(self) -> None:
         """Raise InputError for an unknown precision and a name with a folder in it."""
         if self.name is not None and Path(self.name).name != self.name:
             raise InputError(f"name {self.name!r} is no plain file name: give the folder as --out")
+        if self.layout not in LAYOUTS:
+            raise InputError(f"layout {self.layout!r} is unknown: give one of {', '.join(LAYOUTS)}")
         if unknown := [precision for precision in self.precisions if precision not in PRECISIONS]:
             raise InputError(f"precision {unknown[0]!r} is unknown: give some of {', '.join(PRECISIONS)}")
 
@@ -136,7 +141,8 @@ def write_files(source: Source, out: Path | str, plan: Plan) -> list[Exported]:
 
 def _written(source: Source, out: Path, plan: Plan, precision: str, base: Metrics | None) -> Exported:
     for_cpu = precision == "int8" and plan.int8.target == "cpu"
-    path = out / f"{plan.name or source.card.architecture}_{precision}{'_cpu' if for_cpu else ''}.onnx"
+    path = out / f"{plan.name or source.card.architecture}_{precision}{'_cpu' if for_cpu else ''}"
+    path = path.with_name(f"{path.name}{'_nchw' if plan.layout == 'nchw-float' else ''}.onnx")
     if source.file and path.resolve() == source.file.resolve():
         raise InputError(f"{path} is the model given: give another --out or --name")
     limits = plan.limits.get(precision, THRESHOLDS[precision])
@@ -150,6 +156,7 @@ def _written(source: Source, out: Path, plan: Plan, precision: str, base: Metric
             note = str(times)
             if not plan.force:
                 require_faster(times)
+        graph, card = in_layout(graph, card, plan.layout)
         with written_whole(path) as beside:
             try:
                 parity = _agreement(graph, card, beside, source, limits)

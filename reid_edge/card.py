@@ -28,10 +28,10 @@ class ModelCard:
     """What a model is, what it eats and what was measured of it.
 
     ``input_hw`` is (height, width) in pixels; ``resize`` names how crops of other sizes get there
-    (`reid_edge.images.RESIZES`); ``mean`` and ``std`` are per RGB channel on the 0..1 scale and are already applied
-    inside the graph; ``recipe`` is how it was trained, ``quantization`` the INT8 ranges that it was trained for
-    (``layers``: from a name to the range of each call's input; ``note``), ``parity`` what the export gate measured,
-    ``macs`` the multiply-accumulates of one crop.
+    (`reid_edge.images.RESIZES`); ``layout`` is how the graph takes them (`reid_edge.engine.as_input`); ``mean`` and
+    ``std`` are per RGB channel on the 0..1 scale and are already applied inside the graph; ``recipe`` is how it was
+    trained, ``quantization`` the INT8 ranges that it was trained for (``layers``: from a name to the range of each
+    call's input; ``note``), ``parity`` what the export gate measured, ``macs`` the multiply-accumulates of one crop.
     """
 
     architecture: str
@@ -39,6 +39,7 @@ class ModelCard:
     input_hw: tuple[int, int] = (256, 128)
     resize: str = "opencv"
     precision: str = "fp32"
+    layout: str = "nhwc-uint8"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     options: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class ModelCard:
         return card
 
     def _check(self) -> None:
-        text = [self.architecture, self.resize, self.precision, self.trained_on, self.calibration]
+        text = [self.architecture, self.resize, self.precision, self.layout, self.trained_on, self.calibration]
         text += [self.weights_sha256, self.made_with]
         whole = [self.embedding_dim, self.parameters, self.macs, self.schema]
         if not all(isinstance(value, str) for value in text):
@@ -106,6 +107,8 @@ class ModelCard:
             raise ValueError("a count is no whole number")
         if not all(isinstance(value, dict) for value in (self.options, self.recipe, self.parity, self.quantization)):
             raise ValueError("options, recipe, parity and quantization must be objects")
+        if self.layout not in ("nhwc-uint8", "nchw-float"):
+            raise ValueError(f"layout {self.layout!r} is unknown")
         if not 1 <= self.embedding_dim <= 65536:
             raise ValueError(f"embedding_dim {self.embedding_dim} is out of range")
         if not all(16 <= side <= 4096 for side in self.input_hw):

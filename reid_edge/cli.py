@@ -311,12 +311,19 @@ def export(
     name: Annotated[str | None, typer.Option(help="File name stem; the architecture's name by default.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which crops calibrate.")] = 0,
     resize: Resize = None,
-    layout: Layout = None,
+    graph_layout: Annotated[
+        str | None, typer.Option("--layout", help="What the graph takes: nhwc-uint8, or nchw-float (0..255, RGB).")
+    ] = None,
+    target_program: Annotated[
+        str | None, typer.Option("--for", help="Also write what deepstream, triton or trtexec needs.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option("--data-layout", help="Of the data sets; found out by default.")] = None,
     threads: Threads = None,
 ) -> None:
     """Write self-describing ONNX files, each only after it agreed with the model in FP32 on real or synthetic crops."""
     from .export.build import BuildOptions, parse_batches
     from .export.crops import parity_crops
+    from .export.deploy import deployed, layout_for
     from .export.int8 import Int8Options
     from .export.parity import overridden
     from .export.report import exported_table
@@ -324,7 +331,7 @@ def export(
 
     own = model_file.suffix.lower() == ".onnx"
     wanted = [precision for precision, on in (("fp16", fp16), ("int8", int8)) if on]
-    if own and not (wanted or sensitivity or engine):
+    if own and not (wanted or sensitivity or engine or target_program):
         raise InputError(f"{model_file} is an ONNX file already: add --fp16, --int8 or --engine")
     if own and (model or resize):
         raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
@@ -338,11 +345,15 @@ def export(
         scorer(data, layout, threads=threads) if data else None,
         overridden(gate or []),
         force,
+        graph_layout or layout_for(target_program),
     )
     plan.check()
     build = BuildOptions(backend, parse_batches(batch), workspace, version_compatible, dla, timing_cache, force)
-    if own and engine and not (wanted or sensitivity):  # of any precision
-        _build_engines([model_file], out, build)
+    if own and not (wanted or sensitivity):  # of any precision
+        if target_program:
+            _show_written(deployed(model_file, out, target_program, build.batches, _tensorrt_version()))
+        if engine:
+            _build_engines([model_file], out, build)
         return
     source = (
         onnx_source(model_file, lambda card: parity_crops(card, data, layout))
@@ -362,8 +373,49 @@ def export(
             typer.echo(f"{file.path.name}: {file.note}")
     if refused := [str(file.refused) for file in files if file.refused]:
         raise GateError("; ".join(refused))
+    if target_program:
+        for file in files:
+            _show_written(deployed(file.path, out, target_program, build.batches, _tensorrt_version()))
     if engine:
         _build_engines([*([model_file] if own else []), *(file.path for file in files)], out, build)
+
+
+@app.command(
+    "verify-export",
+    epilog=r"Example: `reid-edge verify-export models/*.onnx --reference runs/osnet/model.pth --data Market-1501`",
+)
+def verify_export(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="ONNX files or engines of ours.")],
+    reference: Annotated[Path, typer.Option(help="What they must agree with: a checkpoint, .pth or FP32 .onnx.")],
+    model: Architecture = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Compare on these crops; the built-in synthetic ones by default.")
+    ] = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(metavar="PRECISION.NAME=VALUE", help="Another threshold: int8.cosine_min=0.9.")
+    ] = None,
+    layout: Layout = None,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Put files through the gate of export again: agreement, ranking, batches, batch-mates. Exit 1 if one fails."""
+    from .export.crops import parity_crops
+    from .export.parity import embed_in_batches, overridden
+    from .export.report import verified_table
+    from .export.verify import verify
+
+    limits = overridden(gate or [])
+    with _engine(reference, model, threads) as engine:
+        crops = parity_crops(engine.card, data, layout)
+        exact = embed_in_batches(engine, crops, 32)
+    found = [verify(file, _engine(file, None, threads), exact, crops, limits) for file in files]
+    _print(verified_table(found))
+    _write_json(
+        json_file,
+        {str(one.path): one.parity.to_dict() if one.parity else {"refused": str(one.refused)} for one in found},
+    )
+    if refused := [f"{one.path}: {one.refused}" for one in found if one.refused]:
+        raise GateError("; ".join(refused))
 
 
 @app.command(
@@ -584,6 +636,23 @@ def _quantization(
 
     network, card = load_model(checkpoint, architecture)
     return trained_ranges(onnx_from_model(network, card), card, Int8Options(data, layout, threads=threads))
+
+
+def _show_written(paths: Sequence[Path]) -> None:
+    for path in paths:
+        typer.echo(f"wrote {path}")
+        if path.suffix == ".sh":
+            typer.echo("  " + path.read_text(encoding="utf-8").splitlines()[-1])
+
+
+def _tensorrt_version() -> str | None:
+    """Of the TensorRT that is installed, or None."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tensorrt")
+    except PackageNotFoundError:
+        return None
 
 
 def _build_engines(files: Sequence[Path], out: Path, options: BuildOptions) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from .card import ModelCard
 from .errors import ModelError
 from .files import require_file
 
-__all__ = ["CHECKPOINT_SUFFIXES", "Engine", "check_batch", "open_engine"]
+__all__ = ["CHECKPOINT_SUFFIXES", "Engine", "as_input", "check_batch", "open_engine"]
 
 CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".tar"})
 """Files that `reid_edge.training.checkpoint.load_model` reads, and no engine does."""
@@ -72,6 +72,13 @@ def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int 
     raise ModelError(
         f"{path}: unknown kind of model file {suffix!r}: give an .onnx or .engine written by reid-edge export"
     )
+
+
+def as_input(images: NDArray[np.uint8], card: ModelCard) -> NDArray[Any]:
+    """uint8 [N, H, W, 3] as the graph of ``card`` takes them: as they are, or float32 [N, 3, H, W], 0..255."""
+    if card.layout == "nhwc-uint8":
+        return images
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
 
 
 def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> None:

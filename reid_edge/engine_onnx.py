@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .card import CARD_KEY, ModelCard
-from .engine import check_batch
+from .engine import as_input, check_batch
 from .errors import InputError, ModelError
 from .files import require_file
 
@@ -73,7 +73,7 @@ class OnnxEngine:
             raise self._not_open()
         check_batch(images, self.card, self.max_batch)
         try:
-            (answer,) = self._session.run(["embeddings"], {"images": images})
+            (answer,) = self._session.run(["embeddings"], {"images": as_input(images, self.card)})
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             failed = f"ONNX Runtime failed on a batch of {len(images)} ({_one_line(error)})"
             raise ModelError(f"{self.path}: {failed}: try a smaller batch") from None
@@ -158,8 +158,11 @@ def _card_of(session: InferenceSession, path: Path) -> ModelCard:
 def _check_signature(session: InferenceSession, card: ModelCard, path: Path) -> None:
     """Raise ModelError unless the graph takes and gives what its card says: the card may be another's."""
     height, width = card.input_hw
+    plain = card.layout == "nhwc-uint8"
     wanted = [
-        f"images tensor(uint8) [N, {height}, {width}, 3]",
+        f"images tensor(uint8) [N, {height}, {width}, 3]"
+        if plain
+        else f"images tensor(float) [N, 3, {height}, {width}]",
         f"embeddings tensor(float) [N, {card.embedding_dim}]",
     ]
     found = [_described(value) for value in (*session.get_inputs(), *session.get_outputs())]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .card import ModelCard
 from .cuda import Cuda, open_cuda
-from .engine import check_batch
+from .engine import as_input, check_batch
 from .engine_card import EngineCard
 from .errors import ModelError
 from .files import require_file
@@ -57,7 +57,7 @@ class TensorRTEngine:
         card = self._engine_card()
         check_batch(images, card.model, self.max_batch)
         count = len(images)
-        shown = np.ascontiguousarray(images)
+        shown = np.ascontiguousarray(as_input(images, card.model))
         if count < card.batches[0]:
             shown = np.resize(shown, (card.batches[0], *shown.shape[1:]))
         answer = np.empty((len(shown), card.model.embedding_dim), np.float32)
@@ -118,7 +118,9 @@ class TensorRTEngine:
         stack.callback(self._drop, [logger, runtime, engine])
         self._addresses: dict[str, int] = {}
         most, (height, width) = card.batches[2], card.model.input_hw
-        for name, size in (("images", most * height * width * 3), ("embeddings", most * card.model.embedding_dim * 4)):
+        pixel = 3 if card.model.layout == "nhwc-uint8" else 3 * 4
+        sizes = {"images": most * height * width * pixel, "embeddings": most * card.model.embedding_dim * 4}
+        for name, size in sizes.items():
             self._addresses[name] = self._cuda.allocate(size)
             stack.callback(self._cuda.free, self._addresses[name])
             self._context.set_tensor_address(name, self._addresses[name])

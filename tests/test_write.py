@@ -122,7 +122,7 @@ def test_bad_use_of_export_is_one_line(
     fp32: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, said in (
-        ((), "is an ONNX file already: add --fp16 or --int8"),
+        ((), "is an ONNX file already: add --fp16, --int8 or --engine"),
         (("--int8",), "add --calibrate DATASET"),
         (("--fp16", "--model", "osnet_x0_25"), "says its own --model and --resize"),
         (("--int8", "--calibrate", people, "--keep", "nowhere"), "has no layer 'nowhere' to keep"),
