@@ -23,10 +23,13 @@ from reid_edge.errors import GateError, ModelError
 
 from .graph import constants, tidied
 
-__all__ = ["body_values", "fp16_from_fp32", "simulated_fp16"]
+__all__ = ["body_values", "fp16_from_fp32", "overflowing_layer", "simulated_fp16"]
 
 _FP16, _FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
 _MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean"}
+
+_LARGEST = 65504.0
+_WATCHED_BATCH = 8
 
 _MOST_WEIGHT_ERROR = 0.01
 """How much rounding may change a weight tensor, relative to its L2 norm. FP16's 11 bits change one by 0.0002."""
@@ -93,6 +96,40 @@ def simulated_fp16(model: ModelProto) -> ModelProto:
         if tensor.data_type == _FP16:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     return single
+
+
+def overflowing_layer(model: ModelProto, images: NDArray[np.uint8]) -> str | None:
+    """The first layer of the FP16 graph ``model`` whose values leave FP16's range on ``images``, uint8 [N, H, W, 3].
+
+    As "trunk.conv1 reaches 1.2e+05, beyond the 65504 of FP16", by the name of its module or of its node; None when all
+    values of all layers are finite.
+    """
+    import onnxruntime
+
+    single = simulated_fp16(model)
+    exact = [node for node in single.graph.node if node.output[0].endswith("_exact")]
+    shown = tidied(single)
+    outputs = [node.output[0] for node in exact]
+    shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    largest = dict.fromkeys(outputs, 0.0)
+    for start in range(0, len(images), _WATCHED_BATCH):
+        for name, array in zip(
+            outputs, session.run(outputs, {"images": images[start : start + _WATCHED_BATCH]}), strict=True
+        ):
+            largest[name] = max(largest[name], float(np.abs(array).max()))
+    for node in exact:
+        if not largest[node.output[0]] <= _LARGEST:
+            return f"{_layer(node)} reaches {largest[node.output[0]]:.2g}, beyond the 65504 of FP16"
+    return None
+
+
+def _layer(node: NodeProto) -> str:
+    """The module that a node computes, as far as it reads weights; else the node's own name."""
+    weights = [name for name in node.input if name.endswith((".weight.fp16", ".weight"))]
+    return weights[0].removeprefix("model.").partition(".weight")[0] if weights else node.name or node.op_type
 
 
 def _halve_weights(graph: GraphProto, body: set[str]) -> None:

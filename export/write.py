@@ -19,7 +19,7 @@ from reid_edge.evaluation import evaluate
 from reid_edge.files import written_whole
 from reid_edge.metrics import Metrics
 
-from .fp16 import fp16_from_fp32, simulated_fp16
+from .fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16
 from .graph import read_fp32, write_onnx
 from .int8 import Int8Options, int8_from_fp32
 from .layout import LAYOUTS, in_layout
@@ -156,10 +156,11 @@ def _written(source: Source, out: Path, plan: Plan, precision: str, base: Metric
             note = str(times)
             if not plan.force:
                 require_faster(times)
+        half = graph if precision == "fp16" else None  # with the uint8 input that an overflow is looked for with
         graph, card = in_layout(graph, card, plan.layout)
         with written_whole(path) as beside:
             try:
-                parity = _agreement(graph, card, beside, source, limits)
+                parity = _agreement(graph, card, beside, source, limits, half)
                 write_onnx(graph, card.with_(parity=parity.to_dict()), beside)
                 if plan.score:
                     metrics = plan.score(beside)
@@ -180,11 +181,17 @@ def _graph(source: Source, options: Int8Options, precision: str) -> tuple[ModelP
     return graph, source.card.with_(precision=precision)
 
 
-def _agreement(graph: ModelProto, card: ModelCard, beside: Path, source: Source, limits: Thresholds) -> Parity:
+def _agreement(
+    graph: ModelProto, card: ModelCard, beside: Path, source: Source, limits: Thresholds, fp16: ModelProto | None
+) -> Parity:
     """Check a graph as the file that it will be, and halves also as a GPU computes them: the harder test is last."""
     forms = [graph, simulated_fp16(graph)] if card.precision == "fp16" else [graph]
     for form in forms:
         write_onnx(form, card, beside)
         with OnnxEngine(beside, providers=["CPUExecutionProvider"]) as candidate:
-            parity = check_parity(source.reference, candidate, source.crops, card.precision, limits=limits)
+            try:
+                parity = check_parity(source.reference, candidate, source.crops, card.precision, limits=limits)
+            except (GateError, ModelError) as error:
+                layer = overflowing_layer(fp16, source.crops) if fp16 else None
+                raise GateError(f"{layer}: {limits.remedy}" if layer else str(error)) from None
     return parity

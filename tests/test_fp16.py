@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from reid_edge.card import ModelCard
 from reid_edge.engine_onnx import OnnxEngine
 from reid_edge.errors import GateError, ModelError
-from reid_edge.export.fp16 import body_values, fp16_from_fp32, simulated_fp16
+from reid_edge.export.fp16 import body_values, fp16_from_fp32, overflowing_layer, simulated_fp16
 from reid_edge.export.graph import constants, write_onnx
 
 Array = NDArray[Any]
@@ -214,6 +215,15 @@ def test_the_simulation_shows_an_overflow(weights: dict[str, Array], images: NDA
     with OnnxEngine(written(simulated_fp16(half), tmp_path / "m.onnx")) as engine, pytest.raises(ModelError) as error:
         engine.run(images)
     assert "not finite" in str(error.value)
+
+
+def test_the_layer_that_overflows_is_named(weights: dict[str, Array], images: NDArray[np.uint8]) -> None:
+    half = fp16_from_fp32(planted_overflow(weights))
+    said = overflowing_layer(half, images)
+    assert said is not None and re.fullmatch(r"\S+ reaches [\d.e+]+, beyond the 65504 of FP16", said)
+    first = next(node for node in half.graph.node if node.op_type == "Conv")
+    assert said.startswith(first.name or "Conv")
+    assert overflowing_layer(fp16_from_fp32(network(weights)), images) is None
 
 
 def test_the_simulation_shows_values_too_small_for_fp16(weights: dict[str, Array], images: NDArray[np.uint8]) -> None:

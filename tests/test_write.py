@@ -84,6 +84,19 @@ def test_a_data_set_without_queries_gives_no_scores(people: Path, tmp_path: Path
     assert scorer(tmp_path / "m.csv") is None
 
 
+def test_an_overflow_planted_in_one_layer_is_named_and_refused(people: Path, tmp_path: Path) -> None:
+    """Weights that FP16 holds, and a second map far beyond its range; the third layer brings it back."""
+    weights = random_weights()
+    weights["model.trunk.block.0.depthwise.weight"] *= 2e4
+    weights["model.trunk.block.1.conv.weight"] /= 2e4
+    write_onnx(network(weights), CARD, tmp_path / "small_fp32.onnx")
+    source = onnx_source(tmp_path / "small_fp32.onnx", lambda card: parity_crops(card, people))
+    (row,) = write_files(source, tmp_path / "out", Plan(("fp16",), "n"))
+    assert str(row.refused).startswith("trunk.block.0.depthwise reaches "), row.refused
+    assert "beyond the 65504 of FP16: leave out --fp16" in str(row.refused)
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_refused_precision_leaves_no_file_and_does_not_stop_the_next(
     source: Source, people: Path, tmp_path: Path
 ) -> None:
