@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["built_table", "exported_table", "verified_table"]
 
 
-_AGREEMENT = ("cosine, least", "p1", "mean", "largest error", f"same top {TOP_K}")
+_AGREEMENT = ("cosine, least", "p1", "mean", "largest error", "relative", f"same top {TOP_K}")
 
 
 def _agreement(parity: Parity | None) -> list[str]:
@@ -26,7 +26,8 @@ def _agreement(parity: Parity | None) -> list[str]:
     if parity is None:
         return ["-"] * len(_AGREEMENT)
     cosines = parity.cosine_min, parity.cosine_p1, parity.cosine_mean
-    return [*(f"{cosine:.6f}" for cosine in cosines), f"{parity.max_error:.1e}", f"{parity.ranking:.1%}"]
+    errors = parity.max_error, parity.relative_error
+    return [*(f"{cosine:.6f}" for cosine in cosines), *(f"{error:.1e}" for error in errors), f"{parity.ranking:.1%}"]
 
 
 def verified_table(files: Sequence[Verified]) -> Table:

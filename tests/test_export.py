@@ -249,7 +249,7 @@ def no_l2_norm(graph: onnx.GraphProto) -> None:
 WRONG = [normalised_twice, bgr_for_rgb, weights_without_their_batch_norm, statistics_of_the_batch, no_l2_norm]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("damage", WRONG, ids=lambda damage: damage.__name__)
 def test_the_gate_catches(
     osnet: Case, tmp_path: Path, damage: Callable[[onnx.GraphProto], None], precision: str

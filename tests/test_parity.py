@@ -88,6 +88,14 @@ def test_the_same_embeddings_pass(crops: NDArray[np.uint8], reference: NDArray[n
     assert (parity.crops, parity.batches) == (64, (1, 8, 32))
 
 
+def test_the_relative_error_by_hand() -> None:
+    """Two crops at 0 and 90 degrees are 0.707 from their mean; turning each by 60 degrees moves it by 1."""
+    found = compare(at(0, 90), at(60, 150))
+    assert found.relative_error == pytest.approx(1 / np.sqrt(0.5), rel=1e-5)
+    assert compare(at(10, 10), at(10, 10)).relative_error == 0
+    assert compare(at(10, 10), at(10, 11)).relative_error == np.inf
+
+
 def test_every_batch_size_is_run_with_a_ragged_one_after_it(
     crops: NDArray[np.uint8], reference: NDArray[np.float32]
 ) -> None:

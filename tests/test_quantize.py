@@ -33,7 +33,7 @@ from reid_edge.export.int8_layers import (
     named,
     quantized_values,
 )
-from reid_edge.export.parity import check_parity, compare
+from reid_edge.export.parity import THRESHOLDS, check_parity, compare
 from reid_edge.export.quantize import quantized, weight_scales
 from reid_edge.export.quantize_cpu import CpuTimes, quantized_for_cpu, require_faster, time_on_cpu
 from reid_edge.export.sensitivity import draw_sensitivity, keep_from_json, sensitivity
@@ -475,13 +475,15 @@ def test_calibration_on_noise_does_not_pass_the_gate(weights: dict[str, Array], 
     true = ranges_over(model, images, "mse", 1)
     for name, ranges in (("dark", dark), ("true", true)):
         write_onnx(quantized(model, ranges), CARD.with_(precision="int8"), tmp_path / f"{name}.onnx")
+    # The embeddings of noise are all alike, so that any rounding is large beside their spread.
+    limits = THRESHOLDS["int8"].but(relative_error=1)
     with OnnxEngine(tmp_path / "true.onnx") as engine:
-        check_parity(reference, engine, images, "int8")
+        check_parity(reference, engine, images, "int8", limits=limits)
     with (
         OnnxEngine(tmp_path / "dark.onnx") as engine,
         pytest.raises(GateError, match=r"int8 differs from the reference on 32 crops: cosine_min"),
     ):
-        check_parity(reference, engine, images, "int8")
+        check_parity(reference, engine, images, "int8", limits=limits)
 
 
 def test_the_cpus_graph_rounds_outputs_and_biases_too(weights: dict[str, Array]) -> None:
