@@ -12,6 +12,7 @@ from small_network import CARD, images_of, network, random_weights
 
 from reid_edge.card import ModelCard
 from reid_edge.cli import main
+from reid_edge.cuda import find_gpu
 from reid_edge.engine import open_engine
 from reid_edge.engine_card import EngineCard
 from reid_edge.errors import InputError, MissingExtraError, ModelError
@@ -28,10 +29,11 @@ from reid_edge.tensorrt_api import Log, layer_lines, load_backend
 OPTIONS = BuildOptions("tensorrt-rtx", (1, 4, 8))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def rtx() -> None:
+@pytest.fixture(autouse=True)
+def backend(request: pytest.FixtureRequest) -> None:
+    """The builder that works anywhere; on a GPU, whichever there is."""
     try:
-        load_backend("tensorrt-rtx")
+        load_backend(None if request.node.get_closest_marker("gpu") else "tensorrt-rtx")
     except MissingExtraError as error:
         pytest.skip(f"needs the rtx-build extra: {error}")
 
@@ -179,8 +181,6 @@ def test_the_command_builds_any_of_our_files(small: Path, tmp_path: Path, capsys
 
 def test_without_a_gpu_an_engine_does_not_open_and_says_why(small: Path, tmp_path: Path) -> None:
     built = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
-    from reid_edge.cuda import find_gpu
-
     if find_gpu():
         pytest.skip("this machine has a GPU")
     with pytest.raises((ModelError, MissingExtraError), match=r"no NVIDIA driver|needs cuda-bindings or pycuda"):
@@ -198,3 +198,27 @@ def test_the_calls_that_we_make_are_all_there() -> None:
     assert {"MemoryPoolType.WORKSPACE", "ICudaEngine.num_io_tensors", "Runtime.engine_host_code_allowed"} <= set(names)
     assert not lacking(load_backend("tensorrt-rtx").api, names)
     assert lacking(load_backend("tensorrt-rtx").api, ["Builder.build_everything"]) == ["Builder.build_everything"]
+
+
+@pytest.mark.gpu
+def test_an_engine_on_a_gpu_gives_what_its_file_gives(small: Path, tmp_path: Path) -> None:
+    """Every batch of the profile, ragged ones, and an answer that no later call writes into."""
+    if not find_gpu():
+        pytest.skip("needs an NVIDIA GPU, its driver and cuda-bindings or pycuda")
+    built = engine_from_onnx(small, tmp_path, BuildOptions(batches=(2, 4, 8)), quiet)
+    assert built.card.gpu and built.source == "inspector"
+    with open_engine(built.path) as engine, open_engine(small) as exact:
+        assert engine.max_batch == 8 and engine.card == CARD
+        for count in (1, 2, 3, 8):
+            images = images_of(count, seed=count)
+            answer = engine.run(images)
+            kept = answer.copy()
+            engine.run(images_of(8, seed=99))
+            assert np.array_equal(answer, kept)
+            np.testing.assert_allclose(answer, exact.run(images), atol=2e-3)
+        with pytest.raises(ModelError, match=r"a batch of 9 is outside 1\.\.8"):
+            engine.run(images_of(9))
+    moved = built.card.with_(gpu="another GPU")
+    EngineCard.path_for(built.path).write_text(moved.to_json())
+    with pytest.raises(ModelError, match="was built for another GPU"), open_engine(built.path):
+        pass
