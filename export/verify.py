@@ -15,7 +15,7 @@ from reid_edge.errors import GateError, InputError
 
 from .parity import THRESHOLDS, Embeddings, Parity, Thresholds, check_parity
 
-__all__ = ["Verified", "verify"]
+__all__ = ["Verified", "verify", "verify_or_remove"]
 
 _BATCHES = (1, 8, 32)
 
@@ -59,3 +59,19 @@ def verify(
         except GateError as error:
             return Verified(path, card.precision, None, error)
     return Verified(path, card.precision, parity)
+
+
+def verify_or_remove(
+    engine_file: Path,
+    candidate: Engine,
+    reference: Embeddings,
+    crops: NDArray[np.uint8],
+    limits: Mapping[str, Thresholds] | None = None,
+) -> Verified:
+    """`verify` an engine that was just built; one that disagrees is removed with its card, and GateError raised."""
+    found = verify(engine_file, candidate, reference, crops, limits)
+    if found.refused:
+        engine_file.unlink(missing_ok=True)
+        EngineCard.path_for(engine_file).unlink(missing_ok=True)
+        raise GateError(f"{engine_file} was built, and removed again: {found.refused}")
+    return found

@@ -353,7 +353,7 @@ def export(
         if target_program:
             _show_written(deployed(model_file, out, target_program, build.batches, _tensorrt_version()))
         if engine:
-            _build_engines([model_file], out, build)
+            _build_engines([model_file], out, build, data, layout, gate or [])
         return
     source = (
         onnx_source(model_file, lambda card: parity_crops(card, data, layout))
@@ -377,7 +377,8 @@ def export(
         for file in files:
             _show_written(deployed(file.path, out, target_program, build.batches, _tensorrt_version()))
     if engine:
-        _build_engines([*([model_file] if own else []), *(file.path for file in files)], out, build)
+        sources = [*([model_file] if own else []), *(file.path for file in files)]
+        _build_engines(sources, out, build, data, layout, gate or [])
 
 
 @app.command(
@@ -655,11 +656,33 @@ def _tensorrt_version() -> str | None:
         return None
 
 
-def _build_engines(files: Sequence[Path], out: Path, options: BuildOptions) -> None:
+def _build_engines(
+    files: Sequence[Path], out: Path, options: BuildOptions, data: Path | None, layout: str | None, gate: list[str]
+) -> None:
+    """Build an engine of each file; where there is a GPU, each must agree with ONNX Runtime's answer for its file."""
+    from .engine_onnx import OnnxEngine
     from .export.build import engine_from_onnx
-    from .export.report import built_table
+    from .export.crops import parity_crops
+    from .export.parity import embed_in_batches, overridden
+    from .export.report import built_table, verified_table
+    from .export.verify import verify_or_remove
 
-    _print(built_table([engine_from_onnx(file, out, options, typer.echo) for file in files]))
+    built = [engine_from_onnx(file, out, options, typer.echo) for file in files]
+    _print(built_table(built))
+    found = []
+    for file, engine in zip(files, built, strict=True):
+        if engine.card.gpu:
+            crops = parity_crops(engine.card.model, data, layout)
+            with OnnxEngine(file, providers=["CPUExecutionProvider"]) as exact:
+                reference = embed_in_batches(exact, crops, 32)
+            candidate = _engine(engine.path, None, None)
+            found.append(verify_or_remove(engine.path, candidate, reference, crops, overridden(gate)))
+    if found:
+        _print(verified_table(found))
+    else:
+        typer.echo(
+            "no GPU: the engines were not run, and are not verified; reid-edge verify-export does it on the device"
+        )
 
 
 def _kept(names: list[str] | None) -> tuple[str, ...] | None:

@@ -15,7 +15,8 @@ from reid_edge.cli import main
 from reid_edge.cuda import find_gpu
 from reid_edge.engine import open_engine
 from reid_edge.engine_card import EngineCard
-from reid_edge.errors import InputError, MissingExtraError, ModelError
+from reid_edge.engine_onnx import OnnxEngine
+from reid_edge.errors import GateError, InputError, MissingExtraError, ModelError
 from reid_edge.export.api_check import calls_made, lacking
 from reid_edge.export.build import BuildOptions, Built, engine_from_onnx, parse_batches
 from reid_edge.export.calibrate import ranges_over
@@ -24,6 +25,7 @@ from reid_edge.export.graph import write_onnx
 from reid_edge.export.int8_layers import default_keep, layers
 from reid_edge.export.quantize import quantized
 from reid_edge.export.quantize_cpu import quantized_for_cpu
+from reid_edge.export.verify import verify_or_remove
 from reid_edge.tensorrt_api import Log, layer_lines, load_backend
 
 OPTIONS = BuildOptions("tensorrt-rtx", (1, 4, 8))
@@ -176,7 +178,8 @@ def test_the_command_builds_any_of_our_files(small: Path, tmp_path: Path, capsys
     assert ended.value.code == 0
     assert {path.name for path in out.glob("*.engine")} == {"small_fp32.engine", "n_fp16.engine"}
     assert json.loads((out / "n_fp16.engine.json").read_text())["model"]["precision"] == "fp16"
-    assert "build log" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "build log" in said and ("not verified" in said or find_gpu())
 
 
 def test_without_a_gpu_an_engine_does_not_open_and_says_why(small: Path, tmp_path: Path) -> None:
@@ -198,6 +201,21 @@ def test_the_calls_that_we_make_are_all_there() -> None:
     assert {"MemoryPoolType.WORKSPACE", "ICudaEngine.num_io_tensors", "Runtime.engine_host_code_allowed"} <= set(names)
     assert not lacking(load_backend("tensorrt-rtx").api, names)
     assert lacking(load_backend("tensorrt-rtx").api, ["Builder.build_everything"]) == ["Builder.build_everything"]
+
+
+def test_an_engine_that_disagrees_is_removed(small: Path, tmp_path: Path) -> None:
+    """The engine itself cannot run here: ONNX files of the same and of other weights answer for it."""
+    built = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    images = images_of(16)
+    with OnnxEngine(small) as exact:
+        reference = exact.run(images)
+    found = verify_or_remove(built.path, OnnxEngine(small), reference, images)
+    assert found.parity and found.parity.batches == (1, 4, 8) and built.path.exists()
+    other = {**random_weights(), "model.fc.0.weight": -random_weights()["model.fc.0.weight"]}
+    write_onnx(network(other), CARD, tmp_path / "other.onnx")
+    with pytest.raises(GateError, match=r"small_fp32\.engine was built, and removed again: fp32 differs"):
+        verify_or_remove(built.path, OnnxEngine(tmp_path / "other.onnx"), reference, images)
+    assert not list(tmp_path.glob("*.engine*"))
 
 
 @pytest.mark.gpu
