@@ -1,4 +1,4 @@
-"""An FP32 graph of ours to FP16: the body's weights and values in half precision, both ends in single.
+"""A graph of ours to FP16: the body's weights and values in half precision, both ends in single.
 
 ::
 
@@ -9,6 +9,14 @@ The casts are in the graph, so ONNX Runtime and a strongly typed TensorRT comput
 sum of squares can leave FP16's range, and its epsilon of 1e-12 is zero there. A pass of our own, because the usual
 converter (`onnxruntime.transformers.float16`, from onnxconverter-common) clips weights beyond FP16's range with a debug
 line, lifts small ones to 6e-8, and rounds to FP16 between the very nodes that it is told to leave alone.
+
+In an INT8 graph, the Q/DQ pairs and the layers that read them stay as they are, and what lies between goes to FP16::
+
+    FP16 ... | Cast | Q, DQ, Conv | Cast | ... FP16
+             FP32, by name: the builder makes INT8 kernels of it, with the casts inside their neighbours
+
+Pairs with scales in FP16 would need opset 19, which TensorRT 10.3 may not read, and ONNX Runtime 1.32 computes them
+wrongly on a CPU (docs/export.md).
 """
 
 from __future__ import annotations
@@ -21,11 +29,12 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from reid_edge.errors import GateError, ModelError
 
-from .graph import constants, tidied
+from .graph import attribute, constants, tidied
 
-__all__ = ["body_values", "fp16_from_fp32", "overflowing_layer", "simulated_fp16"]
+__all__ = ["body_values", "fp16_from_fp32", "overflowing_layer", "simulated_fp16", "stores_fp16"]
 
 _FP16, _FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
+_PAIR = {"QuantizeLinear", "DequantizeLinear"}
 _MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean"}
 
 _LARGEST = 65504.0
@@ -36,7 +45,7 @@ _MOST_WEIGHT_ERROR = 0.01
 
 
 def fp16_from_fp32(model: ModelProto) -> ModelProto:
-    """The FP16 graph of an FP32 one, as a copy.
+    """The FP16 graph of an FP32 or INT8 one, as a copy.
 
     Raises GateError, naming the weights, when some are beyond FP16's range or too small for it, and ModelError for a
     graph without convolutions that end in a global mean.
@@ -52,7 +61,7 @@ def body_values(graph: GraphProto) -> set[str]:
     """The values from the first convolution to the last map, which its mean turns into a vector.
 
     Squeeze-and-excitation and gates take means too: the one meant here is the first with no convolution below it.
-    Raises ModelError when there is none.
+    Without what INT8's pairs write, and the layers that read them. Raises ModelError when there is none.
     """
     convolved: set[str] = set()
     for node in graph.node:
@@ -69,7 +78,7 @@ def body_values(graph: GraphProto) -> set[str]:
             head.update(node.output)
     if not head:
         raise ModelError("this graph has no global mean after its convolutions: FP16 knows not where its body ends")
-    return convolved - head
+    return convolved - head - _int8_values(graph)
 
 
 def simulated_fp16(model: ModelProto) -> ModelProto:
@@ -107,9 +116,9 @@ def overflowing_layer(model: ModelProto, images: NDArray[np.uint8]) -> str | Non
     import onnxruntime
 
     single = simulated_fp16(model)
-    exact = [node for node in single.graph.node if node.output[0].endswith("_exact")]
+    made = {node.output[0]: node for node in single.graph.node}
+    outputs = [node.input[0] for node in single.graph.node if _is_cast_to_fp16(node)]
     shown = tidied(single)
-    outputs = [node.output[0] for node in exact]
     shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -120,16 +129,26 @@ def overflowing_layer(model: ModelProto, images: NDArray[np.uint8]) -> str | Non
             outputs, session.run(outputs, {"images": images[start : start + _WATCHED_BATCH]}), strict=True
         ):
             largest[name] = max(largest[name], float(np.abs(array).max()))
-    for node in exact:
-        if not largest[node.output[0]] <= _LARGEST:
-            return f"{_layer(node)} reaches {largest[node.output[0]]:.2g}, beyond the 65504 of FP16"
+    for value in outputs:
+        if not largest[value] <= _LARGEST:
+            return f"{_layer(made[value])} reaches {largest[value]:.2g}, beyond the 65504 of FP16"
     return None
+
+
+def stores_fp16(model: ModelProto) -> bool:
+    """Whether some of a graph of ours is in FP16."""
+    return any(_is_cast_to_fp16(node) for node in model.graph.node)
 
 
 def _layer(node: NodeProto) -> str:
     """The module that a node computes, as far as it reads weights; else the node's own name."""
-    weights = [name for name in node.input if name.endswith((".weight.fp16", ".weight"))]
+    weights = [name for name in node.input if name.endswith((".weight.fp16", ".weight.dq", ".weight"))]
     return weights[0].removeprefix("model.").partition(".weight")[0] if weights else node.name or node.op_type
+
+
+def _int8_values(graph: GraphProto) -> set[str]:
+    pairs = {node.output[0] for node in graph.node if node.op_type in _PAIR}
+    return pairs.union(*(node.output for node in graph.node if pairs.intersection(node.input)))
 
 
 def _halve_weights(graph: GraphProto, body: set[str]) -> None:
@@ -146,7 +165,7 @@ def _halve_weights(graph: GraphProto, body: set[str]) -> None:
 def _rounded(weights: NDArray[Any], name: str) -> NDArray[np.float16]:
     with np.errstate(over="ignore"):
         half = weights.astype(np.float16)
-    remedy = "leave out --fp16, or train this model longer with weight decay"
+    remedy = "leave out --fp16 (INT8: add --rest fp32), or train this model longer with weight decay"
     if np.isinf(half).any():
         largest = np.abs(weights).max()
         raise GateError(f"weights {name} reach {largest:.4g}, beyond the 65504 of FP16: {remedy}")
@@ -181,6 +200,10 @@ def _set_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def _is_cast_to_fp16(node: NodeProto) -> bool:
+    return node.op_type == "Cast" and attribute(node, "to", 0) == _FP16
 
 
 def _is_fp16(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ from reid_edge.errors import InputError, ModelError
 from reid_edge.images import read_crops
 
 from .calibrate import calibrated_ranges, calibration_crops, calibration_note
+from .fp16 import fp16_from_fp32
 from .int8_layers import default_keep, layers, named
 from .quantize import quantized
 from .quantize_cpu import quantized_for_cpu
 
-__all__ = ["TARGETS", "Int8Options", "int8_from_fp32", "trained_ranges"]
+__all__ = ["RESTS", "TARGETS", "Int8Options", "int8_from_fp32", "trained_ranges"]
 
 TARGETS = ("tensorrt", "cpu")
 """For whom an INT8 file is: the two need different graphs."""
+
+RESTS = ("fp16", "fp32")
+"""What everything that is not INT8 can be in TensorRT's file; ONNX Runtime's for a CPU has it in FP32."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Int8Options:
 
     ``calibrate`` is a data set with training crops, ``layout`` its layout (None: found out); ``count`` of its crops
     are taken, balanced over people and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep`` names
-    the layers that stay in float (None: `int8_layers.default_keep`); ``target`` is one of `TARGETS`.
+    the layers that stay in float (None: `int8_layers.default_keep`); ``target`` is one of `TARGETS`, ``rest`` one of
+    `RESTS`.
     """
 
     calibrate: Path | None = None
@@ -42,11 +47,17 @@ class Int8Options:
     keep: tuple[str, ...] | None = None
     target: str = "tensorrt"
     threads: int | None = None
+    rest: str = "fp16"
+
+    def check(self) -> None:
+        """Raise InputError for a target or a rest that is none."""
+        for what, value, known in (("target", self.target, TARGETS), ("rest", self.rest, RESTS)):
+            if value not in known:
+                raise InputError(f"INT8 {what} {value!r} is unknown: give one of {', '.join(known)}")
 
     def dataset(self) -> Dataset:
         """The data set to calibrate on. Raises InputError when none was given, DatasetError when it cannot be read."""
-        if self.target not in TARGETS:
-            raise InputError(f"INT8 target {self.target!r} is unknown: give one of {', '.join(TARGETS)}")
+        self.check()
         if self.calibrate is None:
             raise InputError("INT8 needs training crops to find its ranges: add --calibrate DATASET")
         return open_dataset(self.calibrate, self.layout)
@@ -60,21 +71,25 @@ def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> 
     """The INT8 graph of an FP32 one, and its card.
 
     A model that was trained for INT8 (``train --qat``) brings its ranges, and needs no calibration. Raises InputError
-    without a data set to calibrate on, DatasetError when it has no training crops.
+    without a data set to calibrate on, DatasetError when it has no training crops, GateError for weights that FP16
+    cannot hold.
     """
+    options.check()
     if options.calibrate is None and options.target == "tensorrt" and card.quantization:
-        return _as_trained(model, card)
+        return _as_trained(model, card, options.rest)
     dataset = options.dataset()
     crops = calibration_crops(dataset, options.count, options.seed)
     kept = options.kept(model)
     if options.target == "cpu":
         method = "minmax"
         images = read_crops([crop.path for crop in crops], card.input_hw, card.resize)
-        graph = quantized_for_cpu(model, images, kept)
+        graph, rest = quantized_for_cpu(model, images, kept), "fp32"
     else:
-        method = options.method
-        graph = quantized(model, calibrated_ranges(model, card, crops, method, threads=options.threads), kept)
-    note = f"{options.target}: {calibration_note(crops, method, dataset.name, options.seed)}; {_kept_note(kept)}"
+        method, rest = options.method, options.rest
+        ranges = calibrated_ranges(model, card, crops, method, threads=options.threads)
+        graph = _for_tensorrt(model, ranges, kept, rest)
+    calibration = calibration_note(crops, method, dataset.name, options.seed)
+    note = f"{options.target}: {calibration}; {_kept_note(kept, rest)}"
     return graph, card.with_(precision="int8", calibration=note, parity={})
 
 
@@ -95,7 +110,12 @@ def trained_ranges(model: ModelProto, card: ModelCard, options: Int8Options) -> 
     }
 
 
-def _as_trained(model: ModelProto, card: ModelCard) -> tuple[ModelProto, ModelCard]:
+def _for_tensorrt(model: ModelProto, ranges: Mapping[str, float], kept: Collection[str], rest: str) -> ModelProto:
+    graph = quantized(model, ranges, kept)
+    return fp16_from_fp32(graph) if rest == "fp16" else graph
+
+
+def _as_trained(model: ModelProto, card: ModelCard, rest: str) -> tuple[ModelProto, ModelCard]:
     """INT8 with the ranges that the model was trained for, at the places where it was rounded."""
     own, kept, ranges = card.quantization.get("layers"), set[str](), dict[str, float]()
     for name, nodes in layers(model).items():
@@ -108,11 +128,11 @@ def _as_trained(model: ModelProto, card: ModelCard) -> tuple[ModelProto, ModelCa
             ranges |= {node.input[0]: float(value) for node, value in zip(nodes, given, strict=True)}
     if len(kept) == len(layers(model)):
         raise ModelError("this model's card has INT8 ranges of no layer of it: give --calibrate")
-    note = f"tensorrt: {str(card.quantization.get('note', ''))[:2000]}; {_kept_note(kept)}"
-    return quantized(model, ranges, kept), card.with_(precision="int8", calibration=note, parity={})
+    note = f"tensorrt: {str(card.quantization.get('note', ''))[:2000]}; {_kept_note(kept, rest)}"
+    return _for_tensorrt(model, ranges, kept, rest), card.with_(precision="int8", calibration=note, parity={})
 
 
-def _kept_note(kept: Collection[str]) -> str:
-    """Which layers are in float, as far as a line holds them."""
+def _kept_note(kept: Collection[str], rest: str) -> str:
+    """Which layers are not INT8, as far as a line holds them."""
     shown = sorted(kept)
-    return f"{len(shown)} layers in float" + (f": {', '.join(shown)}"[:2000] if shown else "")
+    return f"the rest in {rest}, with {len(shown)} layers" + (f": {', '.join(shown)}"[:2000] if shown else "")

@@ -19,7 +19,7 @@ from reid_edge.evaluation import evaluate
 from reid_edge.files import written_whole
 from reid_edge.metrics import Metrics
 
-from .fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16
+from .fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16, stores_fp16
 from .graph import read_fp32, write_onnx
 from .int8 import Int8Options, int8_from_fp32
 from .layout import LAYOUTS, in_layout
@@ -126,8 +126,10 @@ def write_files(source: Source, out: Path | str, plan: Plan) -> list[Exported]:
     InputError for a bad plan and DatasetError for crops that cannot be read.
     """
     plan.check()
-    if "int8" in plan.precisions and not source.card.quantization:
-        plan.int8.dataset()  # before any work
+    if "int8" in plan.precisions:  # before any work
+        plan.int8.check()
+        if not source.card.quantization:
+            plan.int8.dataset()
     base = plan.score(source.file) if plan.score and source.file else None
     rows: list[Exported] = []
     for precision in (one for one in PRECISIONS if one in plan.precisions):
@@ -156,7 +158,7 @@ def _written(source: Source, out: Path, plan: Plan, precision: str, base: Metric
             note = str(times)
             if not plan.force:
                 require_faster(times)
-        half = graph if precision == "fp16" else None  # with the uint8 input that an overflow is looked for with
+        half = graph if stores_fp16(graph) else None  # with the uint8 input that an overflow is looked for with
         graph, card = in_layout(graph, card, plan.layout)
         with written_whole(path) as beside:
             try:
@@ -185,7 +187,7 @@ def _agreement(
     graph: ModelProto, card: ModelCard, beside: Path, source: Source, limits: Thresholds, fp16: ModelProto | None
 ) -> Parity:
     """Check a graph as the file that it will be, and halves also as a GPU computes them: the harder test is last."""
-    forms = [graph, simulated_fp16(graph)] if card.precision == "fp16" else [graph]
+    forms = [graph, simulated_fp16(graph)] if fp16 else [graph]
     for form in forms:
         write_onnx(form, card, beside)
         with OnnxEngine(beside, providers=["CPUExecutionProvider"]) as candidate:
@@ -193,5 +195,6 @@ def _agreement(
                 parity = check_parity(source.reference, candidate, source.crops, card.precision, limits=limits)
             except (GateError, ModelError) as error:
                 layer = overflowing_layer(fp16, source.crops) if fp16 else None
-                raise GateError(f"{layer}: {limits.remedy}" if layer else str(error)) from None
+                remedy = limits.remedy if card.precision == "fp16" else "add --rest fp32"
+                raise GateError(f"{layer}: {remedy}" if layer else str(error)) from None
     return parity

@@ -275,6 +275,7 @@ def export(
         Path | None, typer.Option(help="Data set whose training crops show INT8 its ranges.", metavar="DATASET")
     ] = None,
     target: Annotated[str, typer.Option(help="For whom INT8 is: tensorrt, or cpu (another file).")] = "tensorrt",
+    rest: Annotated[str, typer.Option(help="What is not INT8 in TensorRT's INT8 file: fp16 or fp32.")] = "fp16",
     method: Annotated[str, typer.Option(help="How ranges are chosen: mse, percentile or minmax.")] = "mse",
     calibration_crops: Annotated[int, typer.Option(min=1, help="How many training crops.")] = 512,
     keep: Annotated[
@@ -335,7 +336,7 @@ def export(
         raise InputError(f"{model_file} is an ONNX file already: add --fp16, --int8 or --engine")
     if own and (model or resize):
         raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
-    options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads)
+    options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads, rest)
     if sensitivity or (int8 and calibrate):
         options.dataset()
     plan = Plan(

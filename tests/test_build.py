@@ -89,14 +89,11 @@ def test_every_model_builds_in_every_precision(name: str, tmp_path: Path) -> Non
     fp32 = onnx_from_model(model, card)
     crops = np.random.default_rng(0).integers(0, 256, (4, 128, 64, 3), dtype=np.uint8)
     kept = default_keep(fp32)
-    graphs = {
-        "fp32": fp32,
-        "fp16": fp16_from_fp32(fp32),
-        "int8": quantized(fp32, ranges_over(fp32, crops, "minmax"), kept),
-    }
+    int8 = quantized(fp32, ranges_over(fp32, crops, "minmax"), kept)
+    graphs = {"fp32": fp32, "fp16": fp16_from_fp32(fp32), "int8": fp16_from_fp32(int8), "int8 and fp32": int8}
     built: dict[str, Built] = {}
     for precision, graph in graphs.items():
-        write_onnx(graph, card.with_(precision=precision), tmp_path / f"{precision}.onnx")
+        write_onnx(graph, card.with_(precision=precision[:4]), tmp_path / f"{precision}.onnx")
         built[precision] = engine_from_onnx(tmp_path / f"{precision}.onnx", tmp_path, OPTIONS, quiet)
     products = sum(len(nodes) for nodes in layers(fp32).values())
     rounded = sum(len(nodes) for layer, nodes in layers(fp32).items() if layer not in kept)
@@ -104,7 +101,9 @@ def test_every_model_builds_in_every_precision(name: str, tmp_path: Path) -> Non
     # Some products are fused or become other kernels; most must be there under their own type.
     assert built["fp32"].kernels("Float") > 0.7 * products
     assert built["fp16"].kernels("Half") > 0.7 * (products - 2) and built["fp16"].kernels("Float") <= 2
-    assert built["int8"].kernels("Int8") > 0.9 * rounded
+    assert built["int8"].kernels("Int8") > 0.9 * rounded and built["int8 and fp32"].kernels("Int8") > 0.9 * rounded
+    assert built["int8"].kernels("Float") <= 2
+    assert bool(built["int8 and fp32"].kernels("Float")) == bool(kept)
     assert built["fp16"].bytes < built["fp32"].bytes
 
 

@@ -74,8 +74,8 @@ def test_training_rounds_where_export_rounds(name: str, people: Path) -> None:
     ranges = trained_ranges(fp32, card, options)
     crops = parity_crops(card, people, count=16)
     exact = embedded(model, card, crops)
-    int8, int8_card = int8_from_fp32(fp32, card.with_(quantization=ranges), Int8Options())
-    assert f"then trained for it; {len(options.kept(fp32))} layers in float" in int8_card.calibration
+    int8, int8_card = int8_from_fp32(fp32, card.with_(quantization=ranges), Int8Options(rest="fp32"))
+    assert f"then trained for it; the rest in fp32, with {len(options.kept(fp32))} layers" in int8_card.calibration
     graph = plainly(int8, crops)
     prepare(model, quantized_layers(ranges))
     away = 1 - (exact * graph).sum(axis=1).mean()

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, shape_inference
 from small_network import CARD, DIM, Array, images_of, model_of, network, random_weights, run
 
 from reid_edge.datasets import Dataset, open_dataset
@@ -22,6 +22,7 @@ from reid_edge.export.calibrate import (
     calibration_note,
     ranges_over,
 )
+from reid_edge.export.fp16 import fp16_from_fp32, simulated_fp16, stores_fp16
 from reid_edge.export.graph import constants, read_fp32, write_onnx
 from reid_edge.export.histogram import BINS, METHODS, histogram_of, mse_range, percentile_range
 from reid_edge.export.int8 import Int8Options, int8_from_fp32
@@ -149,6 +150,29 @@ def test_int8_is_near_fp32_and_not_equal(weights: dict[str, Array]) -> None:
     found = compare(exact, run(quantized(model, ranges), images))
     assert 0.99 < found.cosine_min < 1 - 1e-7
     np.testing.assert_allclose(run(quantized(model, ranges, keep=list(layers(model))), images), exact, atol=1e-6)
+
+
+def test_what_is_not_int8_goes_to_fp16_and_the_pairs_stay(weights: dict[str, Array]) -> None:
+    """Scales and what INT8 layers write stay FP32: TensorRT 10.3 reads that, and ONNX Runtime computes it rightly."""
+    model, images = network(weights), images_of()
+    ranges = ranges_over(model, images, "minmax", 1)
+    int8 = quantized(model, ranges, default_keep(model))
+    half = fp16_from_fp32(int8)
+    assert stores_fp16(half) and not stores_fp16(int8) and [one.version for one in half.opset_import] == [18]
+    made = {node.output[0]: node.op_type for node in half.graph.node}
+    kinds = {node.name: [made.get(value) for value in node.input[:2]] for node in half.graph.node}
+    assert kinds["c1"] == kinds["c4"] == kinds["g"] == ["DequantizeLinear", "DequantizeLinear"]
+    assert kinds["c2"] == ["ReduceMean", None] and kinds["c3"] == ["Relu", None]
+    inferred = shape_inference.infer_shapes(half).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    in_half = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
+    casts = {"map1_fp16", "map3_fp16"}
+    assert in_half == {"relu1", "squeezed", "excited", "gate", "map2", "gated", "relu3"} | casts
+    assert run(half, images) == pytest.approx(run(int8, images), abs=0.01)
+    # The last layers' rounding to INT8 hides FP16's: without it, that shows, and is small.
+    open_ended = quantized(model, ranges, {*default_keep(model), "trunk.block.1.conv", "fc.0"})
+    away = np.abs(run(simulated_fp16(fp16_from_fp32(open_ended)), images) - run(open_ended, images)).max()
+    assert 1e-6 < away < 0.01
 
 
 def test_onnx_runtimes_quantizer_chooses_the_same_numbers(weights: dict[str, Array], tmp_path: Path) -> None:
@@ -446,7 +470,7 @@ def test_a_file_says_how_it_was_calibrated_and_is_read_back(
     assert card.precision == "int8"
     assert card.calibration.startswith("tensorrt: mse on 20 training crops of 6 people, 3 cameras, people, seed 3")
     assert calibration_note(crops, "mse", "people", 3) in card.calibration
-    assert card.calibration.endswith("2 layers in float: trunk.block.0.depthwise, trunk.block.0.gate.fc")
+    assert card.calibration.endswith("the rest in fp16, with 2 layers: trunk.block.0.depthwise, trunk.block.0.gate.fc")
     write_onnx(graph, card, tmp_path / "int8.onnx")
     with OnnxEngine(tmp_path / "int8.onnx", threads=1) as engine:
         assert engine.card == card

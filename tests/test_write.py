@@ -97,6 +97,26 @@ def test_an_overflow_planted_in_one_layer_is_named_and_refused(people: Path, tmp
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_an_overflow_in_the_rest_of_an_int8_file_is_named_and_refused(people: Path, tmp_path: Path) -> None:
+    """A layer in FP16, and one in INT8 whose answer goes to FP16: FP32 around the INT8 layers holds both."""
+    write_onnx(network(random_weights()), CARD, tmp_path / "small_fp32.onnx")
+    for layer, following in (
+        ("trunk.block.0.depthwise", "trunk.block.1.conv"),
+        ("trunk.conv1", "trunk.block.0.depthwise"),
+    ):
+        weights = random_weights()
+        weights[f"model.{layer}.weight"] *= 2e4
+        weights[f"model.{following}.weight"] /= 2e4
+        weights["model.trunk.block.0.gate.fc.weight"] /= 1e5
+        write_onnx(network(weights), CARD, tmp_path / "small_fp32.onnx")
+        source = onnx_source(tmp_path / "small_fp32.onnx", lambda card: parity_crops(card, people))
+        (row,) = write_files(source, tmp_path / "out", Plan(("int8",), "n", Int8Options(people)))
+        assert f"{layer} reaches " in str(row.refused), row.refused
+        assert str(row.refused).endswith("beyond the 65504 of FP16: add --rest fp32")
+        (row,) = write_files(source, tmp_path / "out", Plan(("int8",), "n", Int8Options(people, rest="fp32")))
+        assert not row.refused, row.refused
+
+
 def test_a_refused_precision_leaves_no_file_and_does_not_stop_the_next(
     source: Source, people: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +160,7 @@ def test_bad_use_of_export_is_one_line(
         (("--fp16", "--model", "osnet_x0_25"), "says its own --model and --resize"),
         (("--int8", "--calibrate", people, "--keep", "nowhere"), "has no layer 'nowhere' to keep"),
         (("--int8", "--calibrate", people, "--target", "npu"), "INT8 target 'npu' is unknown"),
+        (("--int8", "--calibrate", people, "--rest", "fp8"), "INT8 rest 'fp8' is unknown: give one of fp16, fp32"),
         (("--int8", "--calibrate", people, "--method", "entropy"), "'entropy' is unknown"),
         (("--int8", "--calibrate", people, "--sensitivity", "atom"), "by 'atom' is unknown"),
     ):
@@ -157,7 +178,7 @@ def test_sensitivity_is_written_and_fed_back(fp32: Path, people: Path, tmp_path:
     (out / "mine.json").write_text(json.dumps({"keep": ["trunk.conv1"]}))
     assert run("export", fp32, "--int8", "--calibrate", people, "--keep", out / "mine.json", "--out", out) == 0
     with OnnxEngine(out / "tiny_int8.onnx") as engine:
-        assert engine.card.calibration.endswith("1 layers in float: trunk.conv1")
+        assert engine.card.calibration.endswith("the rest in fp16, with 1 layers: trunk.conv1")
 
 
 def test_int8_for_a_cpu_is_another_file_and_says_what_it_gained(
