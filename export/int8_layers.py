@@ -51,7 +51,7 @@ def default_keep(model: ModelProto) -> set[str]:
 
     MobileNetV3 loses most of its accuracy in the former; in OSNet they gain little. Together they are a small part
     of the multiply-accumulates, and TensorRT-RTX compiles kernels three times as large to round what goes into them
-    (docs/int8.md).
+    (docs/export.md).
     """
     return depthwise_layers(model) | gate_layers(model)
 

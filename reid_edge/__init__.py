@@ -8,6 +8,7 @@ The names below are imported when they are first used: ``import reid_edge`` itse
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ __all__ = [
     "open_engine",
     "verify",
 ]
+
+# Python started in a checkout finds this folder before an installed copy: its other rooms are beside it.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "training" / "__init__.py").is_file():
+    __path__.append(str(_CHECKOUT))
 
 _HOMES = {
     "Crop": "records",
