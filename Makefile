@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit wheel clean
+.PHONY: demo test lint types unit lowest wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reid-edge demo --out demo
@@ -23,6 +23,16 @@ types: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests reid_edge --doctest-modules
 
+# The oldest versions that pyproject.toml allows, and no torch: what an older device has.
+lowest:
+	rm -rf .venv-lowest build
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --no-cache-dir uv
+	.venv-lowest/bin/uv pip install --quiet --no-cache --python .venv-lowest/bin/python \
+		--resolution lowest-direct '.[export,report,parquet]'
+	.venv-lowest/bin/uv pip install --quiet --no-cache --python .venv-lowest/bin/python pytest hypothesis pyyaml
+	.venv-lowest/bin/pytest tests -W default --no-header -q -r f
+
 wheel: $(VENV)/.dev
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
@@ -39,4 +49,4 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) .venv-lowest build dist demo *.egg-info

@@ -228,7 +228,8 @@ def test_a_full_disk_leaves_no_part_behind(people: Path, model: Path, tmp_path: 
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == 2, child.stderr
-    assert "no space left" in child.stderr and len(child.stderr.strip().splitlines()) == 1
+    said = child.stderr.partition("Exception ignored")[0]  # NumPy 1 does not close its zip file when a write fails
+    assert "no space left" in said and len(said.strip().splitlines()) == 1
     assert _files(tmp_path) == []
 
 
