@@ -451,7 +451,7 @@ def evaluate(
 
 @app.command(epilog=r"Example: `reid-edge bench models/*.onnx --data Market-1501 --batch 1 --batch 8`")
 def bench(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX files written by reid-edge export.")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX files or engines of ours.")],
     data: Annotated[Path | None, typer.Option(help="Data set to read crops from and to score on.")] = None,
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; give it again for more.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Measure each stage at least this long.")] = 2.0,
