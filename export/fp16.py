@@ -10,10 +10,14 @@ sum of squares can leave FP16's range, and its epsilon of 1e-12 is zero there. A
 converter (`onnxruntime.transformers.float16`, from onnxconverter-common) clips weights beyond FP16's range with a debug
 line, lifts small ones to 6e-8, and rounds to FP16 between the very nodes that it is told to leave alone.
 
-In an INT8 graph, the Q/DQ pairs and the layers that read them stay as they are, and what lies between goes to FP16::
+In an INT8 graph, the Q/DQ pairs and the layers that read them stay as they are, and the other layers go to FP16 with
+what is around them::
 
-    FP16 ... | Cast | Q, DQ, Conv | Cast | ... FP16
-             FP32, by name: the builder makes INT8 kernels of it, with the casts inside their neighbours
+    Conv in FP16, Relu | Cast | Q, DQ, Conv in INT8, Relu, Q, DQ, Conv in INT8 | Cast | Relu, Conv in FP16
+                                FP32, by name: the builder makes INT8 kernels of it, with the casts inside neighbours
+
+What lies between INT8 layers alone is not cast: nothing would be computed in FP16, and a cast between a convolution,
+its activation and the next pair could keep a builder from fusing the three.
 
 Pairs with scales in FP16 would need opset 19, which TensorRT 10.3 may not read, and ONNX Runtime 1.32 computes them
 wrongly on a CPU (docs/export.md).
@@ -61,7 +65,8 @@ def body_values(graph: GraphProto) -> set[str]:
     """The values from the first convolution to the last map, which its mean turns into a vector.
 
     Squeeze-and-excitation and gates take means too: the one meant here is the first with no convolution below it.
-    Without what INT8's pairs write, and the layers that read them. Raises ModelError when there is none.
+    Without what INT8's pairs write, the layers that read them, and what lies between those alone. Raises ModelError
+    when there is no such mean.
     """
     convolved: set[str] = set()
     for node in graph.node:
@@ -78,7 +83,7 @@ def body_values(graph: GraphProto) -> set[str]:
             head.update(node.output)
     if not head:
         raise ModelError("this graph has no global mean after its convolutions: FP16 knows not where its body ends")
-    return convolved - head - _int8_values(graph)
+    return _around_products(graph, convolved - head - _int8_values(graph))
 
 
 def simulated_fp16(model: ModelProto) -> ModelProto:
@@ -149,6 +154,18 @@ def _layer(node: NodeProto) -> str:
 def _int8_values(graph: GraphProto) -> set[str]:
     pairs = {node.output[0] for node in graph.node if node.op_type in _PAIR}
     return pairs.union(*(node.output for node in graph.node if pairs.intersection(node.input)))
+
+
+def _around_products(graph: GraphProto, values: set[str]) -> set[str]:
+    """Those of ``values`` that hang together, through ``values``, with what a convolution or matrix product writes."""
+    products = {node.output[0] for node in graph.node if node.op_type in {"Conv", "Gemm", "MatMul"}}
+    group = {value: {value} for value in values}
+    for node in graph.node:
+        for value in node.input:
+            if value in values and node.output[0] in values and group[value] is not group[node.output[0]]:
+                joined = group[value] | group[node.output[0]]
+                group.update(dict.fromkeys(joined, joined))
+    return {value for value in values if group[value] & products}
 
 
 def _halve_weights(graph: GraphProto, body: set[str]) -> None:

@@ -15,7 +15,7 @@ from reid_edge.errors import InputError, ModelError
 from reid_edge.images import read_crops
 
 from .calibrate import calibrated_ranges, calibration_crops, calibration_note
-from .fp16 import fp16_from_fp32
+from .fp16 import fp16_from_fp32, stores_fp16
 from .int8_layers import default_keep, layers, named
 from .quantize import quantized
 from .quantize_cpu import quantized_for_cpu
@@ -85,9 +85,9 @@ def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> 
         images = read_crops([crop.path for crop in crops], card.input_hw, card.resize)
         graph, rest = quantized_for_cpu(model, images, kept), "fp32"
     else:
-        method, rest = options.method, options.rest
+        method = options.method
         ranges = calibrated_ranges(model, card, crops, method, threads=options.threads)
-        graph = _for_tensorrt(model, ranges, kept, rest)
+        graph, rest = _for_tensorrt(model, ranges, kept, options.rest)
     calibration = calibration_note(crops, method, dataset.name, options.seed)
     note = f"{options.target}: {calibration}; {_kept_note(kept, rest)}"
     return graph, card.with_(precision="int8", calibration=note, parity={})
@@ -110,9 +110,14 @@ def trained_ranges(model: ModelProto, card: ModelCard, options: Int8Options) -> 
     }
 
 
-def _for_tensorrt(model: ModelProto, ranges: Mapping[str, float], kept: Collection[str], rest: str) -> ModelProto:
+def _for_tensorrt(
+    model: ModelProto, ranges: Mapping[str, float], kept: Collection[str], rest: str
+) -> tuple[ModelProto, str]:
+    """The graph, and what is around its INT8 layers: where there is no other layer, nothing goes to FP16."""
     graph = quantized(model, ranges, kept)
-    return fp16_from_fp32(graph) if rest == "fp16" else graph
+    if rest == "fp16":
+        graph = fp16_from_fp32(graph)
+    return graph, "fp16" if stores_fp16(graph) else "fp32"
 
 
 def _as_trained(model: ModelProto, card: ModelCard, rest: str) -> tuple[ModelProto, ModelCard]:
@@ -128,8 +133,9 @@ def _as_trained(model: ModelProto, card: ModelCard, rest: str) -> tuple[ModelPro
             ranges |= {node.input[0]: float(value) for node, value in zip(nodes, given, strict=True)}
     if len(kept) == len(layers(model)):
         raise ModelError("this model's card has INT8 ranges of no layer of it: give --calibrate")
+    graph, rest = _for_tensorrt(model, ranges, kept, rest)
     note = f"tensorrt: {str(card.quantization.get('note', ''))[:2000]}; {_kept_note(kept, rest)}"
-    return _for_tensorrt(model, ranges, kept, rest), card.with_(precision="int8", calibration=note, parity={})
+    return graph, card.with_(precision="int8", calibration=note, parity={})
 
 
 def _kept_note(kept: Collection[str], rest: str) -> str:

@@ -153,7 +153,10 @@ def test_int8_is_near_fp32_and_not_equal(weights: dict[str, Array]) -> None:
 
 
 def test_what_is_not_int8_goes_to_fp16_and_the_pairs_stay(weights: dict[str, Array]) -> None:
-    """Scales and what INT8 layers write stay FP32: TensorRT 10.3 reads that, and ONNX Runtime computes it rightly."""
+    """Scales and what INT8 layers write stay FP32: TensorRT 10.3 reads that, and ONNX Runtime computes it rightly.
+
+    So does the Relu after the last convolution, for both its neighbours are INT8.
+    """
     model, images = network(weights), images_of()
     ranges = ranges_over(model, images, "minmax", 1)
     int8 = quantized(model, ranges, default_keep(model))
@@ -166,9 +169,10 @@ def test_what_is_not_int8_goes_to_fp16_and_the_pairs_stay(weights: dict[str, Arr
     inferred = shape_inference.infer_shapes(half).graph.value_info
     types = {value.name: value.type.tensor_type.elem_type for value in inferred}
     in_half = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
-    casts = {"map1_fp16", "map3_fp16"}
-    assert in_half == {"relu1", "squeezed", "excited", "gate", "map2", "gated", "relu3"} | casts
+    casts = {"map1_fp16"}
+    assert in_half == {"relu1", "squeezed", "excited", "gate", "map2", "gated"} | casts
     assert run(half, images) == pytest.approx(run(int8, images), abs=0.01)
+    assert not stores_fp16(fp16_from_fp32(quantized(model, ranges))), "nothing is left to compute in FP16"
     # The last layers' rounding to INT8 hides FP16's: without it, that shows, and is small.
     open_ended = quantized(model, ranges, {*default_keep(model), "trunk.block.1.conv", "fc.0"})
     away = np.abs(run(simulated_fp16(fp16_from_fp32(open_ended)), images) - run(open_ended, images)).max()
