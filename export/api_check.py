@@ -36,6 +36,7 @@ _CLASSES = {
     "engine": "ICudaEngine",
     "inspector": "EngineInspector",
     "_context": "IExecutionContext",
+    "context": "IExecutionContext",
     "cache": "ITimingCache",
 }
 """Which class of TensorRT a variable of that name holds in our sources."""

@@ -10,6 +10,7 @@ depends on (`EngineCard`); an engine whose card says otherwise is refused with t
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,17 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from reid_edge.card import ModelCard
-from reid_edge.cuda import Gpu, find_gpu
+from reid_edge.cuda import Gpu, find_gpu, open_cuda
 from reid_edge.engine_card import EngineCard
-from reid_edge.errors import InputError, ModelError
+from reid_edge.errors import InputError, MissingExtraError, ModelError
 from reid_edge.files import written_whole
-from reid_edge.tensorrt_api import Backend, Log, layer_lines, load_backend, required, strongly_typed_flag
+from reid_edge.tensorrt_api import Backend, Log, layer_lines, load_backend, load_plan, required, strongly_typed_flag
 
 from .graph import read_ours
 
 __all__ = ["BuildOptions", "Built", "engine_from_onnx", "parse_batches"]
 
 Say = Callable[[str], None]
+
+_MOST_BATCH = 65_535
+_MOST_WORKSPACE_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,11 @@ def parse_batches(text: str) -> tuple[int, int, int]:
     >>> parse_batches("1:16:64")
     (1, 16, 64)
     """
-    parts = text.split(":")
-    if len(parts) == 3 and all(part.isdigit() for part in parts):
-        least, usual, most = (int(part) for part in parts)
-        if 1 <= least <= usual <= most:
+    if re.fullmatch(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,5}", text):
+        least, usual, most = (int(part) for part in text.split(":"))
+        if 1 <= least <= usual <= most <= _MOST_BATCH:
             return least, usual, most
-    raise InputError(f"batches {text!r} are not LEAST:USUAL:MOST: write them as 1:16:64")
+    raise InputError(f"batches {text!r} are not LEAST:USUAL:MOST, up to {_MOST_BATCH}: write them as 1:16:64")
 
 
 def engine_from_onnx(path: Path | str, out: Path | str, options: BuildOptions, say: Say = print) -> Built:
@@ -104,23 +107,25 @@ def engine_from_onnx(path: Path | str, out: Path | str, options: BuildOptions, s
     model, card = read_ours(path)
     backend = load_backend(options.backend)
     if not (gpu := find_gpu()) and backend.name == "tensorrt":
-        raise InputError("TensorRT builds on the GPU that it builds for, and none was found: run this on the device")
+        raise InputError(f"TensorRT builds on the GPU that it builds for, and there is none: {_why_no_gpu()}")
+    _check(options, card)
     wanted = _card(path, card, backend, gpu, options)
     target = Path(out) / f"{path.stem}.engine"
     known = EngineCard.beside(target)
-    if known and known.key == wanted.key and target.is_file() and not options.force:
+    if known and known.key == wanted.key and known.engine_sha256 == _sha256_of(target) and not options.force:
         say(f"{target} is up to date")
         return Built(target, known, target.stat().st_size, 0.0, known.layers, "card")
     started = time.perf_counter()
     log = Log()
     plan = _built(model.SerializeToString(), card, backend, options, log, say)
-    layers, source = _layers(plan, backend, log, gpu)
+    layers, source = _layers(plan, backend, log, gpu, wanted)
     seconds = time.perf_counter() - started
-    done = wanted.with_(layers=layers)
+    done = wanted.with_(layers=layers, engine_sha256=hashlib.sha256(plan).hexdigest())
+    # Whatever happens between the two, a card of another engine is known by its hash.
     with written_whole(target) as beside:
         beside.write_bytes(plan)
-        with written_whole(EngineCard.path_for(target)) as card_beside:
-            card_beside.write_text(done.to_json(), encoding="utf-8")
+    with written_whole(EngineCard.path_for(target)) as beside:
+        beside.write_text(done.to_json(), encoding="utf-8")
     return Built(target, done, len(plan), seconds, layers, source)
 
 
@@ -133,6 +138,27 @@ def _card(path: Path, card: ModelCard, backend: Backend, gpu: Gpu | None, option
         gpu=gpu.described() if gpu else "",
         options=options.facts(),
     )
+
+
+def _check(options: BuildOptions, card: ModelCard) -> None:
+    if options.workspace_mib is not None and not 1 <= options.workspace_mib <= _MOST_WORKSPACE_MIB:
+        raise InputError(f"{options.workspace_mib} MiB of workspace are not between 1 and {_MOST_WORKSPACE_MIB}")
+    if options.dla is not None and card.precision == "fp32":
+        raise InputError("the deep-learning accelerator computes FP16 and INT8: give such a file, or leave --dla out")
+    if options.dla is not None and len(set(options.batches)) > 1:
+        raise InputError("the deep-learning accelerator takes one batch size: give --batch 8:8:8, say")
+
+
+def _sha256_of(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _why_no_gpu() -> str:
+    try:
+        open_cuda().close()
+    except (InputError, MissingExtraError) as error:
+        return str(error)
+    return "run this on the device"
 
 
 def _built(onnx: bytes, card: ModelCard, backend: Backend, options: BuildOptions, log: Log, say: Say) -> bytes:
@@ -168,6 +194,8 @@ def _built(onnx: bytes, card: ModelCard, backend: Backend, options: BuildOptions
 
 def _configure(config: Any, builder: Any, backend: Backend, options: BuildOptions) -> None:
     api = backend.api
+    if (tf32 := getattr(api.BuilderFlag, "TF32", None)) is not None:
+        config.clear_flag(tf32)  # on by default, with 10 bits of precision: FP32 is what others are compared with
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     if options.version_compatible:
@@ -189,7 +217,9 @@ def _timing_cache(config: Any, options: BuildOptions) -> Any | None:
         return None
     known = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
     cache = config.create_timing_cache(known)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):  # damaged, or of another TensorRT
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, ignore_mismatch=False)
     return cache
 
 
@@ -222,20 +252,28 @@ def _watched(config: Any, backend: Backend, say: Say) -> Any | None:
     return monitor
 
 
-def _layers(plan: bytes, backend: Backend, log: Log, gpu: Gpu | None) -> tuple[dict[str, int], str]:
-    text, source = "\n".join(message for _, message in log.lines), "build log"
+def _layers(plan: bytes, backend: Backend, log: Log, gpu: Gpu | None, card: EngineCard) -> tuple[dict[str, int], str]:
+    """The compiled layers, counted: from the inspector where there is a GPU and it tells types, else the build log."""
+    source, lines = "build log", layer_lines("\n".join(message for _, message in log.lines))
     if gpu:
-        runtime = backend.api.Runtime(log.logger(backend))
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise ModelError(f"{backend.name} cannot load what it built: {'; '.join(log.errors())}")
-        inspector = engine.create_engine_inspector()
-        said = inspector.get_engine_information(backend.api.LayerInformationFormat.ONELINE)
-        if layer_lines(said):
-            text, source = said, "inspector"
-    lines = layer_lines(text)
+        told = layer_lines(_inspected(plan, backend, log, card))
+        if any(reads for _, kind, reads, _ in told if _is_product(kind)):
+            source, lines = "inspector", told
     counted = Counter(f"{kind} {'/'.join(reads)} -> {'/'.join(writes)}" for _, kind, reads, writes in lines)
     return dict(counted.most_common()), source
+
+
+def _inspected(plan: bytes, backend: Backend, log: Log, card: EngineCard) -> str:
+    """What the inspector says of each layer, at the usual batch: without one, dynamic shapes have no types."""
+    owners: list[Any] = [log.logger(backend)]
+    engine = load_plan(plan, backend, owners[0], card.options, owners)
+    if engine is None:
+        raise ModelError(f"{backend.name} cannot load what it built: {'; '.join(log.errors())}")
+    inspector = engine.create_engine_inspector()
+    if (context := engine.create_execution_context()) is not None:
+        context.set_input_shape("images", tuple(engine.get_tensor_profile_shape("images", 0)[1]))
+        inspector.execution_context = context
+    return str(inspector.get_engine_information(backend.api.LayerInformationFormat.ONELINE))
 
 
 def _is_product(name: str) -> bool:

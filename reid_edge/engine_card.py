@@ -21,8 +21,9 @@ class EngineCard:
     """What an engine was built from, by what and for what.
 
     ``backend`` and ``version`` are TensorRT's; ``gpu`` is name, compute capability and driver in one text, empty for an
-    engine built without one; ``options`` are the builder's, among them ``batches`` (least, usual, most); ``layers``
-    counts the compiled layers by type and precision.
+    engine built without one; ``engine_sha256`` is the engine file's own, which tells a card of another; ``options`` are
+    the builder's, among them ``batches`` (least, usual, most); ``layers`` counts the compiled layers by type and
+    precision.
     """
 
     model: ModelCard
@@ -30,6 +31,7 @@ class EngineCard:
     backend: str
     version: str
     gpu: str = ""
+    engine_sha256: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
     schema: int = 1
@@ -78,8 +80,8 @@ class EngineCard:
             raw: Any = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(raw, dict) or raw.get("schema") != 1:
                 raise ValueError("unknown schema")
-            names = ("onnx_sha256", "backend", "version", "gpu")
-            sha, backend, version, gpu = (str(raw[name]) for name in names)
+            names = ("onnx_sha256", "backend", "version", "gpu", "engine_sha256")
+            sha, backend, version, gpu, own = (str(raw[name]) for name in names)
             batches = raw["options"]["batches"]
             if not (isinstance(batches, list) and len(batches) == 3 and all(type(b) is int for b in batches)):
                 raise ValueError("batches are not three numbers")
@@ -87,4 +89,4 @@ class EngineCard:
             model = ModelCard.from_dict(raw["model"], str(path))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{path} is no card of an engine ({error}): {remedy}") from None
-        return cls(model, sha, backend, version, gpu, raw["options"], layers)
+        return cls(model, sha, backend, version, gpu, own, raw["options"], layers)

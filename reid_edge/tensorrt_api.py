@@ -13,16 +13,32 @@ import ctypes
 import importlib
 import importlib.util
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MissingExtraError
 
-__all__ = ["BACKENDS", "Backend", "Log", "layer_lines", "load_backend", "required", "strongly_typed_flag"]
+__all__ = [
+    "BACKENDS",
+    "TYPES",
+    "Backend",
+    "Log",
+    "layer_lines",
+    "load_backend",
+    "load_plan",
+    "required",
+    "strongly_typed_flag",
+]
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
 """In the order in which they are looked for."""
+
+TYPES = ("Float", "Half", "BFloat16", "Int8", "FP8", "INT4", "Int32", "Int64", "UInt8", "Bool")
+"""What TensorRT's descriptions of layers call their types."""
+
+_OTHER_NAMES = {"FP32": "Float", "FP16": "Half", "BF16": "BFloat16", "TF32": "Float"}
 
 _LIBRARIES = ("libcudart.so*", "libtensorrt_rtx.so*", "libtensorrt_onnxparser_rtx.so*")
 _LIBRARY_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
@@ -70,6 +86,23 @@ def strongly_typed_flag(backend: Backend) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
+def load_plan(plan: bytes, backend: Backend, logger: Any, options: Mapping[str, Any], owners: list[Any]) -> Any | None:
+    """The engine of a plan that was built with ``options`` (`EngineCard.options`), or None when TensorRT refuses it.
+
+    What must outlive the engine is appended to ``owners``, in the order in which it was made, the engine last.
+    """
+    runtime = backend.api.Runtime(logger)
+    owners.append(runtime)
+    if options.get("version_compatible"):
+        runtime.engine_host_code_allowed = True
+    if (dla := options.get("dla")) is not None:
+        runtime.DLA_core = dla
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is not None:
+        owners.append(engine)
+    return engine
+
+
 @dataclass
 class Log:
     """TensorRT's messages, kept: errors explain a failed build, and verbose ones list the compiled layers."""
@@ -98,21 +131,33 @@ class Log:
 def layer_lines(text: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
     """The layers in a detailed engine description, as build logs and inspectors write it, one a line.
 
-    Gives (name, type, types read, types written), without layers that move no data (waits and signals). Types are in
-    TensorRT's words: Float, Half, Int8, ...
+    Gives (name, type, types read, types written), without layers that move no data (waits and signals). Types are
+    some of `TYPES`, also where they are told within a memory format; those not told ("N/A due to dynamic shapes") are
+    left out.
 
     >>> layer_lines("Name: c, LayerType: conv, Inputs: [ { Name: x, Datatype: Int8 }], Outputs: [ { Datatype: Half }]")
     [('c', 'conv', ('Int8',), ('Half',))]
+    >>> words = "Thirty-two wide channel vectorized row major Int8 format"
+    >>> layer_lines(f"Name: c, LayerType: C, Inputs: [ {{ Format/Datatype: {words} }}], Outputs: [ ]")
+    [('c', 'C', ('Int8',), ())]
     """
     found = []
     for match in re.finditer(r"Name: ([^\n]*?), LayerType: (\w+), Inputs: \[([^\n]*)", text):
         reads, _, rest = match[3].partition("Outputs: [")
         reads = reads.partition("Constants: [")[0]
         writes = rest.partition("TacticName")[0]
-        types = [tuple(sorted(set(re.findall(r"Datatype: (\w+)", part)))) for part in (reads, writes)]
-        if any(types):
-            found.append((match[1], match[2], types[0], types[1]))
+        if "Datatype:" in reads + writes:
+            found.append((match[1], match[2], _types(reads), _types(writes)))
     return found
+
+
+def _types(part: str) -> tuple[str, ...]:
+    found = {
+        _OTHER_NAMES.get(word, word)
+        for told in re.findall(r"Datatype: ([^}\]]*)", part)
+        for word in re.findall(r"\w+", told)
+    }
+    return tuple(sorted(found.intersection(TYPES)))
 
 
 def _tensorrt() -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from small_network import CARD, images_of, network, random_weights
+from small_network import CARD, SIDE, images_of, network, random_weights
 
 from reid_edge.card import ModelCard
 from reid_edge.cli import main
@@ -16,6 +17,7 @@ from reid_edge.cuda import find_gpu
 from reid_edge.engine import open_engine
 from reid_edge.engine_card import EngineCard
 from reid_edge.engine_onnx import OnnxEngine
+from reid_edge.engine_tensorrt import _differs, _rebuild
 from reid_edge.errors import GateError, InputError, MissingExtraError, ModelError
 from reid_edge.export.api_check import calls_made, lacking
 from reid_edge.export.build import BuildOptions, Built, engine_from_onnx, parse_batches
@@ -116,8 +118,12 @@ def test_a_cpus_int8_file_is_refused_with_the_parsers_words(tmp_path: Path) -> N
 
 
 def test_an_option_that_this_version_lacks_is_named(small: Path, tmp_path: Path) -> None:
+    half = tmp_path / "small_fp16.onnx"
+    write_onnx(fp16_from_fp32(network(random_weights())), CARD.with_(precision="fp16"), half)
     with pytest.raises(InputError, match=r"tensorrt-rtx 1\.\S+ finds 0 DLA cores here: leave --dla out"):
-        engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", dla=0), quiet)
+        engine_from_onnx(half, tmp_path, BuildOptions("tensorrt-rtx", (8, 8, 8), dla=0), quiet)
+    with pytest.raises(InputError, match="takes one batch size"):
+        engine_from_onnx(half, tmp_path, BuildOptions("tensorrt-rtx", dla=0), quiet)
     with pytest.raises(InputError, match="leave --timing-cache out"):
         engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", timing_cache=tmp_path / "c"), quiet)
     with pytest.raises(InputError, match="backend 'trt' is unknown: give one of tensorrt, tensorrt-rtx"):
@@ -215,6 +221,64 @@ def test_an_engine_that_disagrees_is_removed(small: Path, tmp_path: Path) -> Non
     with pytest.raises(GateError, match=r"small_fp32\.engine was built, and removed again: fp32 differs"):
         verify_or_remove(built.path, OnnxEngine(tmp_path / "other.onnx"), reference, images)
     assert not list(tmp_path.glob("*.engine*"))
+
+
+def test_an_engine_that_is_not_its_cards_is_built_again_and_never_loaded(small: Path, tmp_path: Path) -> None:
+    built = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    assert built.card.engine_sha256 == hashlib.sha256(built.path.read_bytes()).hexdigest()
+    built.path.write_bytes(b"of another model")
+    if find_gpu():
+        with pytest.raises(ModelError, match="is not the engine that its card tells of"), open_engine(built.path):
+            pass
+    again = engine_from_onnx(small, tmp_path, OPTIONS, quiet)
+    assert again.seconds > 0 and again.path.stat().st_size == again.bytes > 1000
+
+
+def test_the_command_that_builds_an_engine_again_has_its_options(small: Path, tmp_path: Path) -> None:
+    card = engine_from_onnx(small, tmp_path, BuildOptions("tensorrt-rtx", (1, 4, 8), workspace_mib=512), quiet).card
+    said = _rebuild(tmp_path / "small_fp32.engine", card)
+    options = "--backend tensorrt-rtx --batch 1:4:8 --workspace 512"
+    assert said == f"run  reid-edge export {small} --engine {options} --out {tmp_path}"
+
+
+def test_options_beyond_all_reason_are_refused(small: Path, tmp_path: Path) -> None:
+    for text in ("1:²:64", "1:16:2147483648", "0:1:2", "4:2:8", "1:2", "1:2:99999"):
+        with pytest.raises(InputError, match="are not LEAST:USUAL:MOST"):
+            parse_batches(text)
+    for options, said in (
+        (BuildOptions("tensorrt-rtx", workspace_mib=10**14), "MiB of workspace are not between 1 and"),
+        (BuildOptions("tensorrt-rtx", dla=0), "computes FP16 and INT8"),
+    ):
+        with pytest.raises(InputError, match=said):
+            engine_from_onnx(small, tmp_path, options, quiet)
+
+
+def test_what_an_engine_tells_of_itself_is_compared_with_its_card(small: Path, tmp_path: Path) -> None:
+    """The buffers have the card's sizes: one of other tensors would be read and written beyond them."""
+    card = engine_from_onnx(small, tmp_path, OPTIONS, quiet).card
+    images, embeddings = ((-1, SIDE, SIDE, 3), "UINT8"), ((-1, 8), "FLOAT")
+    assert _differs({"images": images, "embeddings": embeddings}, (1, 4, 8), card) == ""
+    for found, batches, said in (
+        ({"images": images, "embeddings": ((-1, 512), "FLOAT")}, (1, 4, 8), "embeddings of FLOAT [-1, 512] where"),
+        ({"images": (images[0], "FLOAT"), "embeddings": embeddings}, (1, 4, 8), "images of FLOAT"),
+        ({"images": ((-1, 3, SIDE, SIDE), "UINT8"), "embeddings": embeddings}, (1, 4, 8), "images of UINT8 [-1, 3,"),
+        ({"images": ((2, *images[0][1:]), "UINT8"), "embeddings": embeddings}, (1, 4, 8), "images of UINT8 [2, "),
+        ({"images": images, "embeddings": embeddings}, (1, 4, 4), "batches (1, 4, 4) where its card says (1, 4, 8)"),
+        ({"input": images, "embeddings": embeddings}, (1, 4, 8), "tensors embeddings, input where ours"),
+    ):
+        assert _differs(found, batches, card).startswith(said)
+
+
+def test_types_are_read_from_all_ways_in_which_inspectors_tell_them() -> None:
+    told = (
+        "Name: a, LayerType: CaskConvolution, Inputs: [ { Name: x, Location: Device, Dimensions: [1,3], "
+        "Format/Datatype: Row major linear FP16 format }], Outputs: [ { Name: y, Format/Datatype: Channel major FP16 "
+        'format where channel % 8 == 0 }], ParameterType: Convolution, Weights: {"Type": "Half", "Count": 9}\n'
+        "Name: b, LayerType: CaskGemm, Inputs: [ { Name: x, Format/Datatype: N/A due to dynamic shapes }], "
+        "Outputs: [ { Name: y, Format/Datatype: N/A due to dynamic shapes }]\n"
+        "Name: c, LayerType: wait, Inputs: [], Outputs: []\n"
+    )
+    assert layer_lines(told) == [("a", "CaskConvolution", ("Half",), ("Half",)), ("b", "CaskGemm", (), ())]
 
 
 @pytest.mark.gpu
