@@ -18,6 +18,7 @@ from reid_edge.engine_onnx import OnnxEngine
 from reid_edge.errors import InputError, ModelError
 from reid_edge.export.calibrate import ranges_over
 from reid_edge.export.deploy import deepstream_yaml, deployed, layout_for, triton_config, trtexec_command
+from reid_edge.export.fp16 import fp16_from_fp32
 from reid_edge.export.graph import write_onnx
 from reid_edge.export.layout import in_layout
 from reid_edge.export.quantize import quantized
@@ -122,6 +123,18 @@ def test_unknown_programs_and_the_wrong_layout_are_refused(fp32: Path, tmp_path:
         layout_for("jetson")
     with pytest.raises(InputError, match="deepstream gives nchw-float: export it with --layout nchw-float"):
         deployed(fp32, tmp_path, "deepstream", (1, 8, 32))
+
+
+def test_verify_export_finds_an_overflow_that_a_cpu_does_not_compute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = random_weights()
+    weights["model.trunk.block.0.depthwise.weight"] *= 2e4
+    weights["model.trunk.block.1.conv.weight"] /= 2e4
+    write_onnx(network(weights), CARD, tmp_path / "fp32.onnx")
+    write_onnx(fp16_from_fp32(network(weights)), CARD.with_(precision="fp16"), tmp_path / "fp16.onnx")
+    assert run("verify-export", tmp_path / "fp16.onnx", "--reference", tmp_path / "fp32.onnx") == 1
+    assert "fp16.onnx: trunk.block.0.depthwise reaches " in capsys.readouterr().err
 
 
 def test_verify_export_passes_what_agrees_and_ends_with_1_otherwise(
