@@ -202,6 +202,7 @@ def _read_cache(path: Path, values: Sequence[str]) -> dict[str, float] | None:
     """The ranges in a cache file; None where there is none, or it is damaged."""
     try:
         ranges = json.loads(path.read_text())["ranges"]
-        return {name: float(ranges[name]) for name in values}
-    except (OSError, ValueError, KeyError, TypeError):
+        known = {name: float(ranges[name]) for name in values}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return known if all(0 <= value < float(np.finfo(np.float32).max) for value in known.values()) else None

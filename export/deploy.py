@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ def deepstream_yaml(card: ModelCard, path: Path, batch: int) -> str:
         "addFeatureNormalization": "0    # the graph ends in an L2 norm",
         "outputReidTensor": 0,
         "onnxFile": f'"{path.resolve()}"',
-        "modelEngineFile": f'"{path.resolve().with_suffix(".engine")}"',
+        "modelEngineFile": f'"{path.resolve().with_name(f"{path.stem}_deepstream.engine")}"',
     }
     body = "\n".join(f"  {name}: {value}" for name, value in rows.items())
     title = f"# {card.architecture} {card.precision}, written by reid-edge export --for deepstream"
@@ -94,15 +95,18 @@ dynamic_batching {{ preferred_batch_size: [ {preferred} ] max_queue_delay_micros
 
 
 def trtexec_command(card: ModelCard, path: Path, batches: Sequence[int], version: str | None = None) -> str:
-    """The trtexec call that builds the same engine as ``--engine``; 10.x must be told to keep the graph's types.
+    """The trtexec call that builds an engine of the same types and batches as ``--engine``, with no other option of it.
 
+    Its file is another, for `reid-edge` opens no engine without a card; 10.x must be told to keep the graph's types.
     ``version`` is the TensorRT that it is for; None says 10.3, what JetPack 6 has.
     """
     height, width = card.input_hw
     sizes = f"3x{height}x{width}" if card.layout == "nchw-float" else f"{height}x{width}x3"
     shapes = [f"--{which}Shapes=images:{n}x{sizes}" for which, n in zip(("min", "opt", "max"), batches, strict=True)]
     typed = ["--stronglyTyped"] if int((version or "10.3").split(".")[0]) == 10 else []
-    return " ".join(["trtexec", f"--onnx={path}", f"--saveEngine={path.with_suffix('.engine')}", *typed, *shapes])
+    whole = path.resolve()
+    engine = whole.with_name(f"{path.stem}_trtexec.engine")
+    return shlex.join(["trtexec", f"--onnx={whole}", f"--saveEngine={engine}", *typed, *shapes])
 
 
 def _text(path: Path, content: str) -> Path:

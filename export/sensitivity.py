@@ -131,7 +131,7 @@ def keep_from_json(path: Path | str) -> list[str]:
     try:
         content: Any = json.loads(require_file(path, "a sensitivity report").read_text(encoding="utf-8"))
         keep = content["keep"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         keep = None
     if not isinstance(keep, list) or not all(isinstance(name, str) for name in keep):
         raise InputError(f'{path} has no "keep": [names]: give a file that  reid-edge export --sensitivity  wrote')

@@ -7,6 +7,8 @@ JSON, so that no preprocessing is ever guessed from a file's name.
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -93,7 +95,7 @@ class ModelCard:
                     known[name] = _numbers(known[name], length, kind)
             card = cls(**known)
             card._check()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{source}: bad model card ({error}): export the model again") from None
         return card
 
@@ -107,12 +109,27 @@ class ModelCard:
             raise ValueError("a count is no whole number")
         if not all(isinstance(value, dict) for value in (self.options, self.recipe, self.parity, self.quantization)):
             raise ValueError("options, recipe, parity and quantization must be objects")
+        # It becomes part of file names.
+        if not re.fullmatch(r"\w[\w.-]{0,99}", self.architecture, re.ASCII):
+            raise ValueError(f"architecture {self.architecture[:100]!r} is no plain name")
         if self.layout not in ("nhwc-uint8", "nchw-float"):
             raise ValueError(f"layout {self.layout!r} is unknown")
+        if self.precision not in ("fp32", "fp16", "int8"):
+            raise ValueError(f"precision {self.precision!r} is unknown")
+        _check_ranges(self.quantization.get("layers", {}))
         if not 1 <= self.embedding_dim <= 65536:
             raise ValueError(f"embedding_dim {self.embedding_dim} is out of range")
         if not all(16 <= side <= 4096 for side in self.input_hw):
             raise ValueError(f"input_hw {self.input_hw} is out of range")
+
+
+def _check_ranges(layers: Any) -> None:
+    """Raise ValueError unless these are lists of INT8 ranges by layer."""
+    lists = list(layers.values()) if isinstance(layers, dict) else [None]
+    for ranges in lists:
+        for value in ranges if isinstance(ranges, list) else [None]:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"{value!r} is no INT8 range")
 
 
 def _numbers(values: Any, length: int, kind: type) -> tuple[Any, ...]:
@@ -120,4 +137,7 @@ def _numbers(values: Any, length: int, kind: type) -> tuple[Any, ...]:
         raise ValueError(f"expected {length} numbers, found {values!r}")
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         raise ValueError(f"expected {length} numbers, found {values!r}")
-    return tuple(kind(value) for value in values)
+    numbers = tuple(kind(value) for value in values)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"expected {length} finite numbers, found {values!r}")
+    return numbers

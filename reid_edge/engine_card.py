@@ -85,8 +85,10 @@ class EngineCard:
             batches = raw["options"]["batches"]
             if not (isinstance(batches, list) and len(batches) == 3 and all(type(b) is int for b in batches)):
                 raise ValueError("batches are not three numbers")
+            if not 1 <= batches[0] <= batches[1] <= batches[2] < 1 << 31:
+                raise ValueError(f"batches {batches} do not grow from 1")
             layers = {str(name): int(count) for name, count in raw.get("layers", {}).items()}
             model = ModelCard.from_dict(raw["model"], str(path))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ModelError(f"{path} is no card of an engine ({error}): {remedy}") from None
         return cls(model, sha, backend, version, gpu, own, raw["options"], layers)
