@@ -13,7 +13,7 @@ from reid_edge.files import written_whole
 
 from .graph import read_ours
 
-__all__ = ["TARGETS", "deepstream_yaml", "deployed", "layout_for", "triton_config", "trtexec_command"]
+__all__ = ["TARGETS", "chosen_layout", "deepstream_yaml", "deployed", "layout_for", "triton_config", "trtexec_command"]
 
 TARGETS = ("deepstream", "triton", "trtexec")
 """What ``--for`` takes."""
@@ -26,6 +26,14 @@ def layout_for(target: str | None) -> str:
     if target is not None and target not in TARGETS:
         raise InputError(f"target {target!r} is unknown: give one of {', '.join(TARGETS)}")
     return "nchw-float" if target == "deepstream" else "nhwc-uint8"
+
+
+def chosen_layout(given: str | None, target: str | None) -> str:
+    """The layout to write: the one ``given``, else the target program's. Raises InputError when the two differ."""
+    wanted = layout_for(target)
+    if given and target not in {None, "trtexec"} and given != wanted:
+        raise InputError(f"{target} gives {wanted}: leave --layout {given} out")
+    return given or wanted
 
 
 def deployed(

@@ -16,6 +16,7 @@ from reid_edge.images import read_crops
 
 from .calibrate import calibrated_ranges, calibration_crops, calibration_note
 from .fp16 import fp16_from_fp32, stores_fp16
+from .histogram import METHODS
 from .int8_layers import default_keep, layers, named
 from .quantize import quantized
 from .quantize_cpu import quantized_for_cpu
@@ -35,8 +36,8 @@ class Int8Options:
 
     ``calibrate`` is a data set with training crops, ``layout`` its layout (None: found out); ``count`` of its crops
     are taken, balanced over people and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep`` names
-    the layers that stay in float (None: `int8_layers.default_keep`); ``target`` is one of `TARGETS`, ``rest`` one of
-    `RESTS`.
+    the layers that stay in float ("default", as None: `int8_layers.default_keep`); ``target`` is one of `TARGETS`,
+    ``rest`` one of `RESTS`.
     """
 
     calibrate: Path | None = None
@@ -50,10 +51,24 @@ class Int8Options:
     rest: str = "fp16"
 
     def check(self) -> None:
-        """Raise InputError for a target or a rest that is none."""
-        for what, value, known in (("target", self.target, TARGETS), ("rest", self.rest, RESTS)):
+        """Raise InputError for a target, a rest or a method that is none."""
+        choices = (("target", self.target, TARGETS), ("rest", self.rest, RESTS), ("method", self.method, METHODS))
+        for what, value, known in choices:
             if value not in known:
                 raise InputError(f"INT8 {what} {value!r} is unknown: give one of {', '.join(known)}")
+
+    def trained(self, card: ModelCard) -> bool:
+        """Whether INT8 takes the ranges that the model of ``card`` was trained for."""
+        return bool(card.quantization) and self.target == "tensorrt" and self.calibrate is None
+
+    def ready(self, model: ModelProto, card: ModelCard) -> None:
+        """Raise InputError or DatasetError for what `int8_from_fp32` would refuse later."""
+        self.check()
+        if not self.trained(card):
+            self.dataset()
+            self.kept(model)
+        elif self.keep is not None:
+            raise InputError("training for INT8 chose the layers: leave --keep out, or choose again with --calibrate")
 
     def dataset(self) -> Dataset:
         """The data set to calibrate on. Raises InputError when none was given, DatasetError when it cannot be read."""
@@ -63,8 +78,10 @@ class Int8Options:
         return open_dataset(self.calibrate, self.layout)
 
     def kept(self, model: ModelProto) -> set[str]:
-        """The layers of ``model`` that stay in float."""
-        return default_keep(model) if self.keep is None else named(model, self.keep)
+        """The layers of ``model`` that stay in float. Raises InputError for a name without a layer."""
+        names = ("default",) if self.keep is None else self.keep
+        own = default_keep(model) if "default" in names else set()
+        return own | named(model, [name for name in names if name != "default"])
 
 
 def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> tuple[ModelProto, ModelCard]:
@@ -75,7 +92,7 @@ def int8_from_fp32(model: ModelProto, card: ModelCard, options: Int8Options) -> 
     cannot hold.
     """
     options.check()
-    if options.calibrate is None and options.target == "tensorrt" and card.quantization:
+    if options.trained(card):
         return _as_trained(model, card, options.rest)
     dataset = options.dataset()
     crops = calibration_crops(dataset, options.count, options.seed)

@@ -70,7 +70,7 @@ class Plan:
 
     def check(self) -> None:
         """Raise InputError for an unknown precision and a name with a folder in it."""
-        if self.name is not None and Path(self.name).name != self.name:
+        if self.name is not None and (Path(self.name).name != self.name or "\0" in self.name):
             raise InputError(f"name {self.name!r} is no plain file name: give the folder as --out")
         if self.layout not in LAYOUTS:
             raise InputError(f"layout {self.layout!r} is unknown: give one of {', '.join(LAYOUTS)}")
@@ -126,10 +126,8 @@ def write_files(source: Source, out: Path | str, plan: Plan) -> list[Exported]:
     InputError for a bad plan and DatasetError for crops that cannot be read.
     """
     plan.check()
-    if "int8" in plan.precisions:  # before any work
-        plan.int8.check()
-        if not source.card.quantization:
-            plan.int8.dataset()
+    if "int8" in plan.precisions:
+        plan.int8.ready(source.graph, source.card)
     base = plan.score(source.file) if plan.score and source.file else None
     rows: list[Exported] = []
     for precision in (one for one in PRECISIONS if one in plan.precisions):
@@ -166,10 +164,13 @@ def _written(source: Source, out: Path, plan: Plan, precision: str, base: Metric
                 write_onnx(graph, card.with_(parity=parity.to_dict()), beside)
                 if plan.score:
                     metrics = plan.score(beside)
-                    check_scores(base or metrics, metrics, limits, precision)
+                    if base:
+                        check_scores(base, metrics, limits, precision)
             except (GateError, ModelError) as error:
                 raise GateError(str(error).replace(str(beside), path.name)) from None
     except GateError as error:
+        if path.exists():
+            error = GateError(f"{error} (the {path.name} that was there before is untouched)")
         return Exported(path, precision, 0, time.perf_counter() - started, metrics=metrics, note=note, refused=error)
     lost = None if metrics is None or base is None else base.mAP - metrics.mAP
     seconds = time.perf_counter() - started

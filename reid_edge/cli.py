@@ -324,62 +324,67 @@ def export(
     """Write self-describing ONNX files, each only after it agreed with the model in FP32 on real or synthetic crops."""
     from .export.build import BuildOptions, parse_batches
     from .export.crops import parity_crops
-    from .export.deploy import deployed, layout_for
+    from .export.deploy import chosen_layout, deployed
+    from .export.graph import read_ours
     from .export.int8 import Int8Options
     from .export.parity import overridden
     from .export.report import exported_table
     from .export.write import Plan, onnx_source, scorer, write_files
+    from .tensorrt_api import require_backend
 
     own = model_file.suffix.lower() == ".onnx"
     wanted = [precision for precision, on in (("fp16", fp16), ("int8", int8)) if on]
-    if own and not (wanted or sensitivity or engine or target_program):
-        raise InputError(f"{model_file} is an ONNX file already: add --fp16, --int8 or --engine")
     if own and (model or resize):
         raise InputError("an ONNX file of ours says its own --model and --resize: leave them out")
+    planes = chosen_layout(graph_layout, target_program)
     options = Int8Options(calibrate, layout, calibration_crops, seed, method, _kept(keep), target, threads, rest)
+    options.check()
+    if int8 and target == "cpu" and (engine or target_program or planes != "nhwc-uint8"):
+        raise InputError("--target cpu is for ONNX Runtime: leave --engine, --for and --layout out, or --target cpu")
     if sensitivity or (int8 and calibrate):
         options.dataset()
+    require_backend(backend)
+    # A file of ours has a layout already: planes are made of its FP32 file.
+    anew = own and planes == "nchw-float" and read_ours(model_file)[1].layout != planes
+    if own and not (wanted or sensitivity or engine or target_program or anew):
+        raise InputError(f"{model_file} is an ONNX file already: add --fp16, --int8 or --engine")
     plan = Plan(
-        wanted if own else ["fp32", *wanted],
+        wanted if own and not anew else ["fp32", *wanted],
         name,
         options,
         scorer(data, layout, threads=threads) if data else None,
         overridden(gate or []),
         force,
-        graph_layout or layout_for(target_program),
+        planes,
     )
     plan.check()
     build = BuildOptions(backend, parse_batches(batch), workspace, version_compatible, dla, timing_cache, force)
-    if own and not (wanted or sensitivity):  # of any precision
-        if target_program:
-            _show_written(deployed(model_file, out, target_program, build.batches, _tensorrt_version()))
-        if engine:
-            _build_engines([model_file], out, build, data, layout, gate or [])
-        return
-    source = (
-        onnx_source(model_file, lambda card: parity_crops(card, data, layout))
-        if own
-        else _torch_source(model_file, model, resize, data, layout)
-    )
-    if sensitivity:
-        from .export.sensitivity import write_sensitivity
+    passed, refused = [model_file] if own and not anew else [], []
+    if sensitivity or plan.precisions:
+        source = (
+            onnx_source(model_file, lambda card: parity_crops(card, data, layout))
+            if own
+            else _torch_source(model_file, model, resize, data, layout)
+        )
+        if sensitivity:
+            from .export.sensitivity import write_sensitivity
 
-        for line in write_sensitivity(source, options, sensitivity, out, plan.name):
-            typer.echo(line)
-    files = write_files(source, out, plan)
-    if files:
-        _print(exported_table(files))
-    for file in files:
-        if file.note:
-            typer.echo(f"{file.path.name}: {file.note}")
-    if refused := [str(file.refused) for file in files if file.refused]:
-        raise GateError("; ".join(refused))
-    if target_program:
+            for line in write_sensitivity(source, options, sensitivity, out, plan.name):
+                typer.echo(line)
+        if files := write_files(source, out, plan):
+            _print(exported_table(files))
         for file in files:
-            _show_written(deployed(file.path, out, target_program, build.batches, _tensorrt_version()))
-    if engine:
-        sources = [*([model_file] if own else []), *(file.path for file in files)]
-        _build_engines(sources, out, build, data, layout, gate or [])
+            if file.note:
+                typer.echo(f"{file.path.name}: {file.note}")
+        passed += [file.path for file in files if not file.refused]
+        refused = [str(file.refused) for file in files if file.refused]
+    if target_program:
+        for path in passed:
+            _show_written(deployed(path, out, target_program, build.batches, _tensorrt_version()))
+    if engine and passed:
+        _build_engines(passed, out, build, data, layout, gate or [])
+    if refused:
+        raise GateError("; ".join(refused))
 
 
 @app.command(
@@ -698,13 +703,13 @@ def _build_engines(
 
 def _kept(names: list[str] | None) -> tuple[str, ...] | None:
     """The layers that --keep names, with the files of --sensitivity read; None for the default."""
-    if names is None or names == ["default"]:
+    if names is None:
         return None
     from .export.sensitivity import keep_from_json
 
-    if names == ["none"]:
-        return ()
-    lists = [keep_from_json(name) if name.endswith(".json") else [name] for name in names]
+    if "none" in names and len(names) > 1:
+        raise InputError("--keep none keeps no layer: leave it out, or the others")
+    lists = [keep_from_json(name) if name.endswith(".json") else [name] for name in names if name != "none"]
     return tuple(one for some in lists for one in some)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "layer_lines",
     "load_backend",
     "load_plan",
+    "require_backend",
     "required",
     "strongly_typed_flag",
 ]
@@ -59,8 +60,7 @@ def load_backend(name: str | None = None) -> Backend:
     Raises InputError for a name that is none of them, MissingExtraError when it is not installed or cannot load its
     libraries.
     """
-    if name is not None and name not in BACKENDS:
-        raise InputError(f"TensorRT backend {name!r} is unknown: give one of {', '.join(BACKENDS)}")
+    require_backend(name)
     reasons = []
     for candidate in (name,) if name else BACKENDS:
         try:
@@ -70,6 +70,12 @@ def load_backend(name: str | None = None) -> Backend:
         else:
             return Backend(candidate, str(api.__version__), api)
     raise MissingExtraError(f"TensorRT ({'; '.join(reasons)})", "tensorrt", "building and running engines")
+
+
+def require_backend(name: str | None) -> None:
+    """Raise InputError for a name that is none of `BACKENDS`."""
+    if name is not None and name not in BACKENDS:
+        raise InputError(f"TensorRT backend {name!r} is unknown: give one of {', '.join(BACKENDS)}")
 
 
 def required(owner: Any, name: str, backend: Backend, what: str) -> Any:

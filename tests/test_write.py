@@ -110,10 +110,10 @@ def test_an_overflow_in_the_rest_of_an_int8_file_is_named_and_refused(people: Pa
         weights["model.trunk.block.0.gate.fc.weight"] /= 1e5
         write_onnx(network(weights), CARD, tmp_path / "small_fp32.onnx")
         source = onnx_source(tmp_path / "small_fp32.onnx", lambda card: parity_crops(card, people))
-        (row,) = write_files(source, tmp_path / "out", Plan(("int8",), "n", Int8Options(people)))
+        (row,) = write_files(source, tmp_path / layer, Plan(("int8",), "n", Int8Options(people)))
         assert f"{layer} reaches " in str(row.refused), row.refused
         assert str(row.refused).endswith("beyond the 65504 of FP16: add --rest fp32")
-        (row,) = write_files(source, tmp_path / "out", Plan(("int8",), "n", Int8Options(people, rest="fp32")))
+        (row,) = write_files(source, tmp_path / layer, Plan(("int8",), "n", Int8Options(people, rest="fp32")))
         assert not row.refused, row.refused
 
 
@@ -162,12 +162,70 @@ def test_bad_use_of_export_is_one_line(
         (("--int8", "--calibrate", people, "--target", "npu"), "INT8 target 'npu' is unknown"),
         (("--int8", "--calibrate", people, "--rest", "fp8"), "INT8 rest 'fp8' is unknown: give one of fp16, fp32"),
         (("--int8", "--calibrate", people, "--method", "entropy"), "'entropy' is unknown"),
+        (("--fp16", "--method", "entropy"), "'entropy' is unknown"),
+        (("--fp16", "--int8", "--calibrate", people, "--keep", "nowhere"), "has no layer 'nowhere' to keep"),
+        (("--int8", "--calibrate", people, "--keep", "none", "--keep", "fc.0"), "--keep none keeps no layer"),
+        (("--int8", "--calibrate", people, "--target", "cpu", "--engine"), "--target cpu is for ONNX Runtime"),
+        (("--fp16", "--for", "triton", "--layout", "nchw-float"), "triton gives nhwc-uint8: leave --layout"),
+        (("--fp16", "--engine", "--backend", "trt"), "TensorRT backend 'trt' is unknown"),
+        (("--fp16", "--engine", "--batch", "4:2:8"), "are not LEAST:USUAL:MOST"),
+        (("--layout", "nhwc-uint8"), "is an ONNX file already"),
         (("--int8", "--calibrate", people, "--sensitivity", "atom"), "by 'atom' is unknown"),
     ):
         capsys.readouterr()
         assert run("export", fp32, "--out", tmp_path / "out", *arguments) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_refused_precision_does_not_stop_what_is_made_of_the_others(
+    fp32: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("export", fp32, "--fp16", "--int8", "--calibrate", people, "--out", tmp_path / "out", "--for", "trtexec")
+    assert run(*command, "--gate", "int8.cosine_min=1", "--name", "n") == 1
+    assert "int8 differs" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"n_fp16.onnx", "n_fp16_trtexec.sh"}
+    assert not list((tmp_path / "out").glob("*int8*"))
+
+
+def test_a_file_before_a_refused_one_is_told_of(fp32: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", fp32, "--fp16", "--out", tmp_path, "--name", "n") == 0
+    before = (tmp_path / "n_fp16.onnx").read_bytes()
+    capsys.readouterr()
+    assert run("export", fp32, "--fp16", "--out", tmp_path, "--name", "n", "--gate", "fp16.cosine_min=1.1") == 1
+    assert "(the n_fp16.onnx that was there before is untouched)" in capsys.readouterr().err
+    assert (tmp_path / "n_fp16.onnx").read_bytes() == before
+
+
+def test_planes_are_made_of_an_fp32_file_without_torch(fp32: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("export", fp32, "--for", "deepstream", "--out", out, "--name", "n") == 0
+    assert {path.name for path in out.iterdir()} == {"n_fp32_nchw.onnx", "n_fp32_nchw_tracker.yml"}
+    assert run("export", fp32, "--layout", "nchw-float", "--fp16", "--out", out, "--name", "m") == 0
+    assert {path.name for path in out.glob("m_*")} == {"m_fp32_nchw.onnx", "m_fp16_nchw.onnx"}
+    with OnnxEngine(fp32) as exact, OnnxEngine(out / "m_fp32_nchw.onnx") as planes:
+        images = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
+        np.testing.assert_allclose(exact.run(images), planes.run(images), atol=1e-6)
+
+
+def test_default_layers_and_named_ones_are_kept_together(fp32: Path, people: Path, tmp_path: Path) -> None:
+    keep = ("--keep", "default", "--keep", "trunk.conv1")
+    assert run("export", fp32, "--int8", "--calibrate", people, *keep, "--out", tmp_path, "--name", "n") == 0
+    with OnnxEngine(tmp_path / "n_int8.onnx") as engine:
+        kept = "trunk.block.0.depthwise, trunk.block.0.gate.fc, trunk.conv1"
+        assert engine.card.calibration.endswith(f"with 3 layers: {kept}")
+
+
+def test_a_model_trained_for_int8_takes_no_other_layers(fp32: Path, tmp_path: Path) -> None:
+    trained = CARD.with_(quantization={"layers": {"fc.0": [3.0]}, "note": "mse"})
+    source = Source(network(random_weights()), trained, np.zeros((1, SIDE, SIDE, 3), np.uint8), np.zeros((1, 8)))
+    for options, said in (
+        (Int8Options(keep=("fc.0",)), "leave --keep out, or choose again with --calibrate"),
+        (Int8Options(target="cpu"), "add --calibrate DATASET"),
+    ):
+        with pytest.raises(InputError, match=said):
+            write_files(source, tmp_path / "out", Plan(("fp32", "int8"), "n", options))
+    assert not (tmp_path / "out").exists()
 
 
 def test_sensitivity_is_written_and_fed_back(fp32: Path, people: Path, tmp_path: Path) -> None:
