@@ -1,6 +1,6 @@
 """How long a batch takes, from files to embeddings, and how much memory the process needed for it.
 
-Each repetition runs the whole journey once, so that the end-to-end time is measured and not added up:
+Each repetition runs all stages once, so that the end-to-end time is measured and not added up:
 
     files -> read_crops -> uint8 [N, H, W, 3] -> engine.run -> float32 [N, D]
     |---- preprocessing ----|                   |------ inference ------|
@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from reid_edge.engine import Engine, open_engine
-from reid_edge.images import read_crops
+from reid_edge.data.images import read_crops
+from reid_edge.engines.base import Engine
+from reid_edge.engines.facts import EngineFacts
+from reid_edge.engines.registry import open_engine
 
-__all__ = ["Measurement", "Percentiles", "measure_latency", "peak_memory_bytes", "sgemm_gflops"]
+__all__ = ["Measurement", "OnProgress", "Percentiles", "measure_latency", "peak_memory_bytes", "sgemm_gflops"]
 
 _WARM_UP_RUNS = 3
 _WARM_UP_SECONDS = 0.3
+_SAY_EVERY_SECONDS = 0.5
+
+OnProgress: TypeAlias = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Measurement:
 
     Times are per batch; crops per second are all crops over all time, so a slow outlier counts. ``load_ms`` opens the
     engine, ``first_run_ms`` is its first batch, before any warm-up. ``peak_memory_bytes`` is the resident peak of the
-    whole process: interpreter, libraries, model and batch.
+    whole process: interpreter, libraries, model and batch. ``engine`` is what computed.
     """
 
     samples: int
@@ -68,12 +73,14 @@ class Measurement:
     load_ms: float
     first_run_ms: float
     peak_memory_bytes: int | None
+    engine: EngineFacts
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Measurement:
         """The inverse of `dataclasses.asdict`."""
-        times = {name: Percentiles(**value) for name, value in raw.items() if isinstance(value, dict)}
-        return cls(**{**raw, **times})
+        names = ("preprocess_ms", "inference_ms", "end_to_end_ms")
+        times = {name: Percentiles(**raw[name]) for name in names}
+        return cls(**{**raw, **times, "engine": EngineFacts(**raw["engine"])})
 
 
 def measure_latency(
@@ -84,11 +91,13 @@ def measure_latency(
     repeats: int = 20,
     min_seconds: float = 2.0,
     threads: int | None = None,
+    on_progress: OnProgress = lambda share, note: None,
 ) -> Measurement:
     """Time ``model`` on batches of the crops ``paths``, cycling over them from the page cache.
 
-    Runs until both ``repeats`` batches and ``min_seconds`` are done, after a warm-up. Raises ImageError for a crop
-    that cannot be read and ModelError for a model that cannot be opened.
+    Runs until both ``repeats`` batches and ``min_seconds`` are done, after a warm-up. ``on_progress`` is called twice a
+    second, between two batches, with the share of the work done since the last call and a note. Raises ImageError for a
+    crop that cannot be read and ModelError for a model that cannot be opened.
     """
     for path in paths:
         Path(path).read_bytes()  # into the page cache: the disk is not what is measured
@@ -98,15 +107,15 @@ def measure_latency(
         batches = _batches(paths, batch)
         first = _run(engine, next(batches))
         _repeat(engine, batches, _WARM_UP_RUNS, _WARM_UP_SECONDS)
-        runs = _repeat(engine, batches, repeats, min_seconds)
-    return _summary(runs, batch, load_ms, first[1])
+        runs = _repeat(engine, batches, repeats, min_seconds, on_progress)
+        return _summary(runs, batch, load_ms, first[1], engine.facts)
 
 
 def peak_memory_bytes() -> int | None:
-    """The highest resident memory this process ever had, or None where the system does not tell.
+    """The highest resident memory this process ever had, or None where the system does not report it.
 
-    Read from VmHWM: Linux carries ``ru_maxrss`` over from the parent through exec, so a small child of a large
-    process would report its parent.
+    Read from VmHWM: Linux keeps ``ru_maxrss`` through fork and exec, so a small child of a large process would report
+    its parent's peak.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -122,9 +131,9 @@ def peak_memory_bytes() -> int | None:
 
 
 def sgemm_gflops(seconds: float = 0.3, size: int = 1024) -> float:
-    """The best float32 matrix product of this process's BLAS, in GFLOP/s: the ceiling of the roofline.
+    """The best rate of a float32 matrix product in this process's BLAS, in GFLOP/s: the roofline's peak.
 
-    The BLAS's threads are fixed when numpy is imported, by OPENBLAS_NUM_THREADS and its kin.
+    The BLAS's threads are fixed when numpy is imported, by OPENBLAS_NUM_THREADS and the like.
     """
     left, right = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
     out = left @ right  # starts the BLAS's threads
@@ -154,16 +163,28 @@ def _run(engine: Engine, paths: list[Path | str]) -> tuple[float, float]:
 
 
 def _repeat(
-    engine: Engine, batches: Iterator[list[Path | str]], repeats: int, seconds: float
+    engine: Engine,
+    batches: Iterator[list[Path | str]],
+    repeats: int,
+    seconds: float,
+    on_progress: OnProgress = lambda share, note: None,
 ) -> list[tuple[float, float]]:
     runs: list[tuple[float, float]] = []
-    end = time.perf_counter() + seconds
-    while len(runs) < repeats or time.perf_counter() < end:
+    begin = time.perf_counter()
+    said = shown = 0.0
+    while len(runs) < repeats or time.perf_counter() - begin < seconds:
         runs.append(_run(engine, next(batches)))
+        passed = time.perf_counter() - begin
+        if passed - said > _SAY_EVERY_SECONDS or len(runs) == 1:
+            share = min(len(runs) / repeats, passed / seconds if seconds else 1.0, 1.0)
+            on_progress(share - shown, f"{len(runs)} batches, {passed:.1f} s")
+            said, shown = passed, share
     return runs
 
 
-def _summary(runs: list[tuple[float, float]], batch: int, load_ms: float, first_run_ms: float) -> Measurement:
+def _summary(
+    runs: list[tuple[float, float]], batch: int, load_ms: float, first_run_ms: float, facts: EngineFacts
+) -> Measurement:
     preprocess, inference = np.array(runs).T  # each [samples]
     crops = batch * len(runs)
     return Measurement(
@@ -176,4 +197,5 @@ def _summary(runs: list[tuple[float, float]], batch: int, load_ms: float, first_
         load_ms=load_ms,
         first_run_ms=first_run_ms,
         peak_memory_bytes=peak_memory_bytes(),
+        engine=facts,
     )

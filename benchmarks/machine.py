@@ -1,6 +1,6 @@
-"""What this device is: the facts a reader needs before believing a latency.
+"""The machine under a measurement: CPU, clocks, memory, GPUs, libraries.
 
-Every fact may be missing (a container hides sysfs, a Mac has no ``/proc``); a missing one is None, never an error.
+Each may be unknown (a container hides sysfs, a Mac has no ``/proc``): then it is None, never an error.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from reid_edge.core.threads import usable_cores
+from reid_edge.engines.ort import import_onnxruntime
+from reid_edge.errors import MissingExtraError
+
 __all__ = ["Machine", "describe_machine"]
 
 _COMMAND_SECONDS = 10
@@ -22,9 +26,9 @@ _COMMAND_SECONDS = 10
 class Machine:
     """One computer at one moment.
 
-    ``cores`` are the CPUs this process may use (its affinity, and its container's quota rounded down); memory is in
+    ``cores`` are the CPUs this process may use (`reid_edge.core.threads.usable_cores`); memory is in
     bytes, also within the container's limit; frequencies are in MHz. ``clocks_pinned`` is True where every CPU's
-    lowest allowed frequency is its highest, which is what ``jetson_clocks`` does.
+    minimum allowed frequency equals its maximum, which is what ``jetson_clocks`` does.
     """
 
     cpu: str
@@ -46,7 +50,7 @@ class Machine:
 
     @property
     def busy(self) -> bool:
-        """Whether the one-minute load average is above half the cores: other work disturbs what is measured."""
+        """Whether the one-minute load average is above half the cores: other work disturbs the measurement."""
         return self.load_average is not None and self.load_average > self.cores / 2
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,13 +59,13 @@ class Machine:
 
 
 def describe_machine(root: Path | str = "/") -> Machine:
-    """Describe this machine from the system files below ``root`` and the commands on PATH; never raises for a gap."""
+    """Describe this machine from the system files below ``root`` and the commands on PATH; what is unknown is None."""
     root = Path(root)
     board = _text(root / "proc/device-tree/model")
     frequency, highest, pinned = _frequencies(root)
     return Machine(
         cpu=_cpu(root) or platform.processor() or platform.machine(),
-        cores=_cores(root),
+        cores=usable_cores(root),
         memory_bytes=_memory_bytes(root),
         os=_field(root / "etc/os-release", "PRETTY_NAME", "=") or platform.system(),
         kernel=platform.release(),
@@ -84,14 +88,6 @@ def _cpu(root: Path) -> str | None:
     return _field(root / "proc/cpuinfo", "model name", ":") or _match(_output("lscpu"), "Model name", ":")
 
 
-def _cores(root: Path) -> int:
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = (_text(root / "sys/fs/cgroup/cpu.max") or "").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period):
-        return max(1, min(affinity, int(quota) // int(period)))
-    return affinity
-
-
 def _memory_bytes(root: Path) -> int | None:
     total = _whole((_field(root / "proc/meminfo", "MemTotal", ":") or "").removesuffix("kB"))
     limit = _whole(_text(root / "sys/fs/cgroup/memory.max"))
@@ -100,7 +96,7 @@ def _memory_bytes(root: Path) -> int | None:
 
 
 def _frequencies(root: Path) -> tuple[float | None, float | None, bool | None]:
-    """Current and highest frequency of the fastest cluster, and whether all clusters are pinned."""
+    """Current and maximum frequency of the fastest cluster, and whether all clusters are pinned."""
     clusters = sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
     names = ("scaling_cur_freq", "scaling_min_freq", "scaling_max_freq")
     rows = [tuple(_whole(_text(cluster / name)) for name in names) for cluster in clusters]
@@ -139,10 +135,9 @@ def _onnxruntime_version() -> str | None:
 
 def _providers() -> tuple[str, ...]:
     try:
-        import onnxruntime
-    except ImportError:
+        return tuple(import_onnxruntime().get_available_providers())
+    except MissingExtraError:
         return ()
-    return tuple(onnxruntime.get_available_providers())
 
 
 def _load_average() -> float | None:
@@ -153,7 +148,7 @@ def _load_average() -> float | None:
 
 
 def _output(*command: str) -> str:
-    """What a command prints, or nothing if it is absent, fails or hangs."""
+    """The output of a command; empty where it is absent, fails or hangs."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, errors="replace")
     except (OSError, subprocess.SubprocessError):

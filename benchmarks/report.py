@@ -1,69 +1,94 @@
-"""What `bench` found, as a table under the machine it was measured on."""
+"""The report of `bench` as tables under the machine it was measured on."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .latency import Percentiles
+from reid_edge.core.log import printable
+
 from .machine import Machine
-from .results import BenchReport, Row
+from .results import BenchReport, BenchRow
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
+    from rich.table import Table
 
 __all__ = ["report_table"]
 
 
 def report_table(report: BenchReport) -> Group:
-    """The machine, the warnings and the table, to be printed with rich."""
-    from rich.box import SIMPLE_HEAD
+    """The machine, the warnings, and a table for each model under one header, to be printed with rich; 80 columns."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), row_styles=("", "dim"))
-    for title in _COLUMNS:
-        name = title in ("model", "batch")
-        table.add_column(title, justify="left" if title == "model" else "right", no_wrap=name, overflow="fold")
-    for row in report.rows:
-        table.add_row(*_cells(report, row))
-    above = [Text(line) for line in _machine_lines(report)]
-    above += [Text(line) for line in report.notices]
-    above += [Text(f"warning: {line}", style="bold red") for line in report.warnings]
-    below = [Text(line, style="dim") for line in _notes(report)]
-    return Group(*above, Text(""), table, Text(""), *below)
+    above = [Text(printable(line)) for line in _machine_lines(report)]
+    above += [Text(printable(line)) for line in report.notices]
+    above += [Text(printable(f"warning: {line}"), style="bold red") for line in report.warnings]
+    parts: list[RenderableType] = [*above, Text(""), _table()]
+    for rows in _by_model(report.rows):
+        parts.append(Text(printable(_heading(report, rows)), style="bold"))
+        parts.append(table := _table(show_header=False))
+        for row in rows:
+            table.add_row(*_cells(report, row))
+        parts.append(Text(""))
+    return Group(*parts, *(Text(printable(line), style="dim") for line in _notes(report)))
 
 
-# A cell holds the figures that the second line of its header names, and breaks at the spaces between them: a narrow
-# terminal stacks figures, it cuts none.
+_TIMES = ("prep", "infer", "total")
 _COLUMNS = (
-    "model",
-    "batch",
-    "prep ms\np50 p90 p99",
-    "infer ms\np50 p90 p99",
-    "total ms\np50 p90 p99",
-    "crops per s\ntotal infer",
-    "GFLOP per s\nof peak",
-    "MB\nfile peak",
-    "%\nR1 mAP",
-    "vs row 1\ntime R1 mAP",
+    ("\nbatch", 5),
+    *((f"{name if p == 50 else ''}\np{p}", 6 if p == 50 else 5) for name in _TIMES for p in (50, 90, 99)),
+    ("crops\nper s", 5),
+    ("peak\nMB", 4),
+    ("vs\nrow 1", 5),
 )
+"""Titles and widths: the tables of all models stand below each other."""
 
 
-def _cells(report: BenchReport, row: Row) -> tuple[str, ...]:
-    measured, change = row.measured, report.change(row)
+def _table(show_header: bool = True) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, show_header=show_header)
+    for title, width in _COLUMNS:
+        table.add_column(title, justify="right", min_width=width, no_wrap=True)
+    return table
+
+
+def _by_model(rows: Sequence[BenchRow]) -> list[list[BenchRow]]:
+    """The rows of each model; two files of one name are two models."""
+    models: dict[str, list[BenchRow]] = {}
+    for row in rows:
+        models.setdefault(row.path, []).append(row)
+    return list(models.values())
+
+
+def _heading(report: BenchReport, rows: Sequence[BenchRow]) -> str:
+    """A model's name and what is the same for all of its batches; its highest GFLOP/s."""
+    first, change = rows[0], report.change(rows[0])
+    name = first.model if first.precision in first.model else f"{first.model} ({first.precision})"
+    facts = [f"{_figure(first.file_bytes, 1e-6)} MB"]
+    for metric, value, points in (("R1", first.rank1, change.rank1_points), ("mAP", first.mAP, change.mAP_points)):
+        if value is not None:
+            against = f" ({points:+.1f})" if points is not None and first is not report.rows[0] else ""
+            facts.append(f"{metric} {value * 100:.1f} %{against}")
+    if first.macs:
+        fastest = max(rows, key=lambda row: row.gflops or 0)
+        share = report.of_peak(fastest)
+        facts.append(f"{_figure(fastest.gflops)} GFLOP/s" + ("" if share is None else f" ({share:.0%} of peak)"))
+    return f"{name}: {', '.join(facts)}"
+
+
+def _cells(report: BenchReport, row: BenchRow) -> tuple[str, ...]:
+    measured = row.measured
+    times = (measured.preprocess_ms, measured.inference_ms, measured.end_to_end_ms)
     return (
-        _folded(row.model if row.precision in row.model else f"{row.model} {row.precision}"),
         str(row.batch),
-        _times(measured.preprocess_ms),
-        _times(measured.inference_ms),
-        _times(measured.end_to_end_ms),
-        f"{_figure(measured.crops_per_s)} {_figure(measured.inference_crops_per_s)}",
-        f"{_figure(row.gflops)} {_share(report.of_peak(row))}",
-        f"{_figure(row.file_bytes, 1e-6)} {_figure(measured.peak_memory_bytes, 1e-6)}",
-        f"{_percent(row.rank1)} {_percent(row.mAP)}",
-        f"x{change.end_to_end:.2f} {_signed(change.rank1_points)} {_signed(change.mAP_points)}",
+        *(_figure(value) for each in times for value in (each.p50, each.p90, each.p99)),
+        _figure(measured.crops_per_s),
+        _figure(measured.peak_memory_bytes, 1e-6),
+        f"x{report.change(row).end_to_end:.2f}",
     )
 
 
@@ -96,18 +121,28 @@ def _notes(report: BenchReport) -> list[str]:
     settings, measured = report.settings, [row.measured for row in report.rows]
     samples, loads = [each.samples for each in measured], [each.load_ms for each in measured]
     notes = [
-        f"{settings['files']} files of {settings['data']}; {min(samples)} to {max(samples)} batches a row",
-        "prep: files to a uint8 batch. infer: batch to embeddings. total: both, end to end. Times are per batch",
-        f"models opened in {_figure(min(loads))} to {_figure(max(loads))} ms",
-        "MB: 10^6 bytes; peak: of the row's whole process. time vs row 1: total p50 per crop. R1, mAP: points",
+        f"{settings['files']} files of {settings['data']}; {_span(samples)} batches a row",
+        "times: ms a batch; prep: files to uint8; infer: uint8 to embeddings; total: both",
+        "peak: MB (10^6 bytes) of the row's whole process. vs row 1: total p50 per crop",
+        "R1 and mAP in per cent, and their points against the first model",
+        f"models opened in {_span([round(load) for load in loads])} ms",
     ]
-    if report.sgemm_gflops:
-        notes.append(f"of peak: of the {report.sgemm_gflops:.0f} GFLOP/s that a float32 matrix product reached here")
+    notes += dict.fromkeys(f"{row.model}: {row.measured.engine}" for row in report.rows)
+    if any(report.of_peak(row) for row in report.rows):
+        notes.append(
+            f"of peak: of the {report.sgemm_gflops:.0f} GFLOP/s that a float32 matrix product reached on this CPU"
+        )
     return notes
 
 
-def _times(times: Percentiles) -> str:
-    return " ".join(_figure(value) for value in (times.p50, times.p90, times.p99))
+def _span(values: Sequence[int]) -> str:
+    """The least and the largest, where they differ.
+
+    >>> _span([20, 31]), _span([20, 20])
+    ('20 to 31', '20')
+    """
+    low, high = min(values), max(values)
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def _figure(value: float | None, scale: float = 1.0) -> str:
@@ -117,20 +152,3 @@ def _figure(value: float | None, scale: float = 1.0) -> str:
     scaled = value * scale
     places = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
     return f"{scaled:.{places}f}"
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{fraction * 100:.1f}"
-
-
-def _share(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{fraction:.0%}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}"
-
-
-def _folded(name: str) -> str:
-    """A long name on several lines, broken after an underscore where there is one."""
-    return "\n".join(re.findall(r".{1,13}(?:[_ -]|$)|.{1,14}", name))

@@ -1,4 +1,4 @@
-"""What `bench` found, as data: rows, how each differs from the first, and the JSON."""
+"""The report of `bench` as data: rows, how each differs from the first, and the JSON."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 from .latency import Measurement, Percentiles
 from .machine import Machine
 
-__all__ = ["BenchReport", "Change", "Row"]
+__all__ = ["BenchReport", "BenchRow", "Change"]
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One model at one batch size. ``rank1`` and ``mAP`` are fractions, None where no data set was given."""
 
     model: str
     path: str
-    sha256: str
     file_bytes: int
     architecture: str
     precision: str
@@ -48,7 +47,7 @@ class Change:
     mAP_points: float | None  # noqa: N815
 
     @classmethod
-    def between(cls, first: Row, row: Row) -> Change:
+    def between(cls, first: BenchRow, row: BenchRow) -> Change:
         """How ``row`` differs from ``first``."""
         return cls(
             end_to_end=_per_crop(row, "end_to_end_ms") / _per_crop(first, "end_to_end_ms"),
@@ -62,8 +61,8 @@ class Change:
 class BenchReport:
     """The machine, how it was measured, and at least one row.
 
-    ``settings`` are the arguments of `bench`; ``notices`` is what the data set's users must be told; ``sgemm_gflops``
-    is the peak of a float32 matrix product on this CPU, with the same number of threads.
+    ``settings`` are the arguments of `bench`; ``notices`` are the data set's, to be printed; ``sgemm_gflops`` is the
+    peak of a float32 matrix product on this CPU, with the same number of threads.
     """
 
     made_with: str
@@ -72,11 +71,15 @@ class BenchReport:
     settings: dict[str, Any]
     notices: tuple[str, ...]
     sgemm_gflops: float | None
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
+
+    def __repr__(self) -> str:
+        models = ", ".join(dict.fromkeys(row.model for row in self.rows))
+        return f"<BenchReport: {models} in {len(self.rows)} rows, on {self.machine.board or self.machine.cpu}>"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before quoting the figures."""
+        """Reasons not to quote the figures."""
         found = []
         if self.machine.busy:
             load, cores = self.machine.load_average, self.machine.cores
@@ -84,19 +87,21 @@ class BenchReport:
                 f"this machine was busy before the start (load average {load:.1f} on {cores} cores): "
                 "the times are too long, run it again when it is idle"
             )
-        if any(row.precision == "fp32" and (self.of_peak(row) or 0) > 1 for row in self.rows):
+        if any((self.of_peak(row) or 0) > 1 for row in self.rows):
             found.append(
-                "inference was faster than the matrix product it is compared with: other work disturbed that one"
+                "inference was faster than the matrix product it is compared with: other work slowed the product down, "
+                "run it again when the machine is idle"
             )
         return tuple(found)
 
-    def change(self, row: Row) -> Change:
+    def change(self, row: BenchRow) -> Change:
         """``row`` against the first row."""
         return Change.between(self.rows[0], row)
 
-    def of_peak(self, row: Row) -> float | None:
-        """The share of the measured float32 peak that inference reached."""
-        if row.gflops is None or not self.sgemm_gflops:
+    def of_peak(self, row: BenchRow) -> float | None:
+        """The share of the peak that inference reached; None unless it was float32 on the CPU, as the peak is."""
+        comparable = row.precision == "fp32" and row.measured.engine.provider == "CPUExecutionProvider"
+        if not comparable or row.gflops is None or not self.sgemm_gflops:
             return None
         return row.gflops / self.sgemm_gflops
 
@@ -113,14 +118,15 @@ class BenchReport:
             "rows": [self._row(row) for row in self.rows],
         }
 
-    def _row(self, row: Row) -> dict[str, Any]:
+    def _row(self, row: BenchRow) -> dict[str, Any]:
         flat = asdict(row)
         measured: dict[str, Any] = flat.pop("measured")
+        facts: dict[str, Any] = measured.pop("engine")
         derived = {"gflops": row.gflops, "of_peak": self.of_peak(row), "change": asdict(self.change(row))}
-        return flat | measured | derived
+        return flat | facts | measured | derived
 
 
-def _per_crop(row: Row, name: str) -> float:
+def _per_crop(row: BenchRow, name: str) -> float:
     times: Percentiles = getattr(row.measured, name)
     return times.p50 / row.batch
 

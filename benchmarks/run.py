@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from reid_edge import __version__
 from reid_edge.card import ModelCard
-from reid_edge.datasets import Dataset, open_dataset
-from reid_edge.distances import distance_by_name
-from reid_edge.engine import open_engine
+from reid_edge.core.files import scratch_folder
+from reid_edge.core.progress import phase, track
+from reid_edge.core.threads import usable_cores
+from reid_edge.data.datasets import Dataset
+from reid_edge.data.synthetic.dataset import synthesize
+from reid_edge.engines.registry import open_engine
 from reid_edge.errors import DatasetError, InputError
-from reid_edge.evaluation import evaluate
-from reid_edge.files import sha256_of
-from reid_edge.metrics import Metrics
-from reid_edge.progress import track
-from reid_edge.synthetic import synthesize
+from reid_edge.scoring.distances import distance_by_name
+from reid_edge.scoring.evaluation import dataset_of, evaluate
+from reid_edge.scoring.metrics import Metrics
+from reid_edge.scoring.test_set import TestSet
 
 from .latency import Measurement
-from .machine import Machine, describe_machine
-from .results import BenchReport, Row
+from .machine import describe_machine
+from .options import BenchOptions
+from .results import BenchReport, BenchRow
 from .worker import in_child
 
 __all__ = ["bench"]
@@ -33,110 +35,134 @@ _BUILT_IN = "the built-in synthetic set"
 
 
 def bench(
-    models: Sequence[Path | str],
-    data: Path | str | None = None,
-    batches: Sequence[int] = (1, 8, 32),
+    models: Path | str | Sequence[Path | str],
+    data: Path | str | Dataset | TestSet | None = None,
     *,
-    repeats: int = 20,
-    min_seconds: float = 2.0,
-    threads: int | None = None,
+    options: BenchOptions | None = None,
     distance: str = "cosine",
     layout: str | None = None,
     part: str = "test",
 ) -> BenchReport:
-    """Measure every model at every batch size, each pair in a process of its own, and score every model once.
+    """Measure every model at every batch size, each pair in its own process, and score every model once.
 
-    Latency is measured on at most 256 crops spread evenly over the query and gallery of ``data``, the same for every
-    row, for at least ``repeats`` batches and ``min_seconds`` seconds (`reid_edge.benchmarks.latency`). Without
-    ``data`` the crops are drawn (`reid_edge.synthetic`) and nothing is scored. ``threads`` bounds the CPU threads of
-    inference, None leaves them to the backend; crops are always read by one.
+    ``models`` are ``.onnx`` files or engines (one or several): a checkpoint is exported first, as torch's latency is
+    not what a device will have. Latency is measured on at most 256 crops spread evenly over the query and gallery of
+    ``data``, the same for every row (`reid_edge.benchmarks.latency`). Without ``data`` the crops are drawn
+    (`reid_edge.data.synthetic`) and nothing is scored. ``data``, ``layout`` (None: auto-detected), ``part`` and
+    ``distance`` are those of `reid_edge.evaluate`; ``options`` say how to measure (None: the defaults of
+    `BenchOptions`).
 
     Raises InputError, ModelError, DatasetError or ImageError for bad input, before anything is measured where the
     input shows it, and ReidEdgeError when a measuring process dies.
+
+    >>> import reid_edge
+    >>> options = reid_edge.BenchOptions(batches=(1, 4), repeats=2, min_seconds=0)
+    >>> report = reid_edge.bench(model_file, options=options)
+    >>> [(row.model, row.batch, row.measured.samples) for row in report.rows]
+    [('model', 1, 2), ('model', 4, 2)]
     """
+    files = [Path(model) for model in ([models] if isinstance(models, Path | str) else models)]
+    options = options or BenchOptions()
+    if not files:
+        raise InputError("no model to measure: name at least one .onnx file")
+    options.check()
+    distance_by_name(distance)
+    for file in files:
+        open_engine(file)  # its name alone: nothing is opened before the with statement
+    with phase("measuring"), _crops(data, layout, part) as (test_set, paths):
+        return _measured(files, paths, test_set, data, options, distance)
+
+
+def _measured(
+    models: Sequence[Path],
+    paths: list[str],
+    test_set: TestSet | None,
+    data: Path | str | Dataset | TestSet | None,
+    options: BenchOptions,
+    distance: str,
+) -> BenchReport:
+    """Score every model, then time it on the files ``paths``."""
     machine = describe_machine()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    _check(models, batches, repeats, min_seconds, distance)
     cards = [_card_of(model) for model in models]
-    with _crops(data, layout, part) as (dataset, paths):
-        peaks = [_sgemm_peak(machine, threads)]
-        scores = [_score(model, dataset, distance, threads) for model in models]
-        pairs = [(index, batch) for index in range(len(models)) for batch in batches]
-        timing: dict[str, Any] = {"repeats": repeats, "min_seconds": min_seconds, "threads": threads}
-        measured = [_measure(models[index], paths, batch, timing) for index, batch in track(pairs, "timing models")]
-    peaks.append(_sgemm_peak(machine, threads))  # twice: a neighbour's work must not pass for a low ceiling
+    peaks = [_sgemm_peak(options.threads)]
+    scores = [_score(model, test_set, distance, options.threads) for model in models]
+    if test_set and test_set is not data:
+        test_set.close()  # its memory is the timed processes' now
+    pairs = [(index, batch) for index in range(len(models)) for batch in options.batches]
+    measured = [_measure(models[index], paths, batch, options) for index, batch in track(pairs, "timing")]
+    peaks.append(_sgemm_peak(options.threads))  # twice: other work must not pass for a low peak
     rows = [
         _row(models[index], cards[index], batch, result, scores[index])
         for (index, batch), result in zip(pairs, measured, strict=True)
     ]
-    chosen = {"data": str(data) if data else _BUILT_IN, "part": part if data else None, "distance": distance}
+    dataset = test_set.dataset if test_set else None
+    source = dataset.root if dataset and isinstance(data, Dataset | TestSet) else data
+    chosen = {"data": str(source or _BUILT_IN), "part": dataset.part if dataset else None, "distance": distance}
     return BenchReport(
         made_with=f"reid-edge {__version__}",
         started=started,
         machine=machine,
-        settings={**chosen, "batches": list(batches), "files": len(paths), **timing},
-        notices=dataset.notices if dataset else (),
-        sgemm_gflops=max((peak for peak in peaks if peak), default=None),
+        settings={**chosen, "files": len(paths), **asdict(options), "batches": list(options.batches)},
+        notices=test_set.dataset.notices if test_set else (),
+        sgemm_gflops=max(peaks),
         rows=tuple(rows),
     )
 
 
-def _check(models: Sequence[Path | str], batches: Sequence[int], repeats: int, seconds: float, distance: str) -> None:
-    if not models:
-        raise InputError("no model to measure: name at least one .onnx file")
-    if not batches or min(batches) < 1:
-        raise InputError(f"batch sizes {list(batches)} cannot be measured: give whole numbers from 1")
-    if repeats < 1 or seconds < 0:
-        raise InputError(f"{repeats} repeats over {seconds:g} s measure nothing: give at least 1 and 0")
-    distance_by_name(distance)
-
-
-def _card_of(model: Path | str) -> ModelCard:
-    """The model's card; a file that does not open is found out here, before minutes of measuring the others."""
-    with open_engine(model, threads=1, max_batch=1) as engine:
+def _card_of(model: Path) -> ModelCard:
+    """The model's card; a file that does not open fails here, before minutes of measuring the others."""
+    with phase(f"opening {model.name}"), open_engine(model, threads=1, max_batch=1) as engine:
         return engine.card
 
 
 @contextmanager
-def _crops(data: Path | str | None, layout: str | None, part: str) -> Iterator[tuple[Dataset | None, list[str]]]:
+def _crops(
+    data: Path | str | Dataset | TestSet | None, layout: str | None, part: str
+) -> Iterator[tuple[TestSet | None, list[str]]]:
     """The data set to score on, if any, and the files to time."""
-    with tempfile.TemporaryDirectory(prefix="reid-edge-bench-") as scratch:
-        folder = data or synthesize(Path(scratch) / "drawn", people=2, test_people=8, cameras=4, progress=False)
-        dataset = open_dataset(folder, layout, part)
+    with scratch_folder() as scratch:
+        given = data or synthesize(scratch / "drawn", identities=2, test_identities=8, cameras=4)
+        dataset = dataset_of(given, layout, part)
         crops = dataset.split.query + dataset.split.gallery
         if not crops:
-            raise DatasetError(f"{folder} has no query and no gallery crops: name a data set with a {part} part")
+            raise DatasetError(f"{dataset.root} has no query and no gallery crops: name a data set with a {part} part")
         step = max(1, len(crops) // _FILES)
-        yield dataset if data else None, [str(crop.path) for crop in crops[::step][:_FILES]]
+        paths = [str(crop.path) for crop in crops[::step][:_FILES]]
+        if isinstance(data, TestSet):
+            yield data, paths
+            return
+        with TestSet(dataset) as test_set:
+            yield test_set if data else None, paths
 
 
-def _score(model: Path | str, dataset: Dataset | None, distance: str, threads: int | None) -> Metrics | None:
-    if dataset is None:
+def _score(model: Path, test_set: TestSet | None, distance: str, threads: int | None) -> Metrics | None:
+    if test_set is None:
         return None
-    with open_engine(model, threads=threads) as engine:
-        return evaluate(engine, dataset, distance, progress=True).metrics
+    with phase(f"scoring {model.name}"), open_engine(model, threads=threads) as engine:
+        return evaluate(engine, test_set, distance, progress=True).metrics
 
 
-def _measure(model: Path | str, paths: list[str], batch: int, timing: dict[str, Any]) -> Measurement:
+def _measure(model: Path, paths: list[str], batch: int, options: BenchOptions) -> Measurement:
+    timing = {"repeats": options.repeats, "min_seconds": options.min_seconds, "threads": options.threads}
     job = {"do": "latency", "model": str(model), "paths": paths, "batch": batch, **timing}
-    return Measurement.from_dict(in_child(job, f"measuring {model} at batch {batch}"))
+    with phase(f"{model.name}, batch {batch}", 1) as line:
+        return Measurement.from_dict(in_child(job, f"measuring {model} at batch {batch}", on_progress=line.advance))
 
 
-def _sgemm_peak(machine: Machine, threads: int | None) -> float | None:
-    """The ceiling for engines on the CPU; a GPU's is not measured."""
-    if "CUDAExecutionProvider" in machine.providers:
-        return None
-    peak: float = in_child({"do": "sgemm"}, "measuring the matrix product", blas_threads=threads)
+def _sgemm_peak(threads: int | None) -> float:
+    """The roofline of engines on the CPU, with as many threads as they have; a GPU's is not measured."""
+    threads = threads or usable_cores()
+    with phase("timing a matrix product, to compare with"):
+        peak: float = in_child({"do": "sgemm"}, "measuring the matrix product", blas_threads=threads)
     return peak
 
 
-def _row(model: Path | str, card: ModelCard, batch: int, measured: Measurement, metrics: Metrics | None) -> Row:
-    path = Path(model)
-    return Row(
-        model=path.stem,
-        path=str(path),
-        sha256=sha256_of(path),
-        file_bytes=path.stat().st_size,
+def _row(model: Path, card: ModelCard, batch: int, measured: Measurement, metrics: Metrics | None) -> BenchRow:
+    return BenchRow(
+        model=model.stem,
+        path=str(model),
+        file_bytes=model.stat().st_size,
         architecture=card.architecture,
         precision=card.precision,
         embedding_dim=card.embedding_dim,

@@ -1,89 +1,95 @@
-"""What an export wrote, as tables that a terminal of 80 columns holds: where it is narrow, files' names are folded."""
+"""What one export gave: files, engines, and what of them was refused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .parity import TOP_K
+from reid_edge.errors import GateError
+from reid_edge.scoring.metrics import Metrics
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from .engines.build import Built
+    from .int8.sensitivity import Sensitivity
+    from .parity.gate import Parity
+    from .parity.recheck import Verified
+    from .parity.scores import ScoreLoss
 
-    from .build import Built
-    from .parity import Parity
-    from .verify import Verified
-    from .write import Exported
-
-__all__ = ["built_table", "exported_table", "verified_table"]
-
-_COSINES = ("cosine\nleast", "\np1", "\nmean")
+__all__ = ["ExportReport", "Exported"]
 
 
-def verified_table(files: Sequence[Verified]) -> Table:
-    """A row per file: how far it is from the reference, also between batches, and the verdict."""
-    titles = (*_COSINES, "relative\nerror", f"same\ntop {TOP_K}", "between\nbatches", "\nverdict")
-    table = _table("agreement with the reference", [file.path for file in files], titles)
-    for file in files:
-        cells = ["-"] * 3
-        if file.parity:
-            cells = [
-                f"{file.parity.relative_error:.1e}",
-                f"{file.parity.ranking:.1%}",
-                f"{file.parity.batch_error:.1e}",
-            ]
-        table.add_row(file.path.name, *_cosines(file.parity), *cells, "refused" if file.refused else "passed")
-    return table
+@dataclass(frozen=True)
+class Exported:
+    """A file that passed the gates, or one that did not: then ``refused`` says why, and it was not written.
+
+    ``seconds`` include checks and scores. ``metrics`` are the file's scores and ``lost`` is what it loses against the
+    FP32 model; None without a data set. ``note`` is for users, as the times of an INT8 file for the CPU.
+    """
+
+    path: Path
+    precision: str
+    bytes: int = 0
+    seconds: float = 0.0
+    parity: Parity | None = None
+    metrics: Metrics | None = None
+    lost: ScoreLoss | None = None
+    note: str = ""
+    refused: GateError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: all of the above, mAP and CMC as fractions."""
+        return {
+            "path": str(self.path),
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "parity": self.parity.to_dict() if self.parity else None,
+            "metrics": self.metrics.to_dict() if self.metrics else None,
+            "lost": self.lost.to_dict() if self.lost else None,
+            "note": self.note,
+            "refused": str(self.refused) if self.refused else None,
+        }
 
 
-def exported_table(files: Sequence[Exported]) -> Table:
-    """A row per file: its size, how long it took, how far it is from FP32, and its scores where there was data."""
-    scored = any(file.metrics for file in files)
-    titles = ("\nMB", "\ns", *_COSINES, *(("\nR1 %", "\nmAP %", "mAP\nlost") if scored else ()), "\nverdict")
-    table = _table("agreement with the model in FP32", [file.path for file in files], titles)
-    for file in files:
-        scores = []
-        if scored:
-            found = (file.metrics.rank(1), file.metrics.mAP) if file.metrics else ()
-            scores = [f"{100 * value:.2f}" for value in found] or ["-", "-"]
-            scores.append("-" if file.lost is None else f"{100 * file.lost:+.2f}")
-        table.add_row(
-            file.path.name,
-            f"{file.bytes / 1e6:.2f}" if file.bytes else "-",
-            f"{file.seconds:.1f}",
-            *_cosines(file.parity),
-            *scores,
-            "refused" if file.refused else "passed",
-        )
-    return table
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What `export_model` wrote and refused, in the order in which it happened.
 
+    ``files`` are the ONNX files, also refused ones; ``engines`` those that were written; ``verified`` what was found of
+    engines that ran, also of refused ones, which were removed; ``handover`` the files for another program;
+    ``sensitivity`` says what each layer or block loses in INT8, where that was measured.
+    """
 
-def built_table(engines: Sequence[Built]) -> Table:
-    """A row per engine: size, build time, and how many of its convolutions and matrix products read which type."""
-    titles = ("MB", "s", "INT8", "FP16", "FP32", "layers from")
-    table = _table("convolutions and matrix products by what they read", [engine.path for engine in engines], titles)
-    for engine in engines:
-        counts = [str(engine.kernels(kind)) for kind in ("Int8", "Half", "Float")]
-        table.add_row(engine.path.name, f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", *counts, engine.source)
-    return table
+    files: tuple[Exported, ...] = ()
+    engines: tuple[Built, ...] = ()
+    verified: tuple[Verified, ...] = ()
+    handover: tuple[Path, ...] = ()
+    sensitivity: Sensitivity | None = None
 
+    def __repr__(self) -> str:
+        made = [*(f.path for f in self.files if not f.refused), *(e.path for e in self.engines), *self.handover]
+        refused = [*(f.path for f in self.files if f.refused), *(row.path for row in self.verified if row.refused)]
+        lists = [", ".join(path.name for path in paths) or "nothing" for paths in (made, refused)]
+        return f"<ExportReport: wrote {lists[0]}; refused {lists[1]}>"
 
-def _cosines(parity: Parity | None) -> list[str]:
-    """The cells under `_COSINES`."""
-    if parity is None:
-        return ["-"] * len(_COSINES)
-    return [f"{cosine:.5f}" for cosine in (parity.cosine_min, parity.cosine_p1, parity.cosine_mean)]
+    @property
+    def refused(self) -> tuple[GateError, ...]:
+        """Why files and engines were refused; empty when all passed."""
+        reasons = [*(file.refused for file in self.files), *(row.refused for row in self.verified)]
+        return tuple(reason for reason in reasons if reason)
 
+    def raise_if_refused(self) -> None:
+        """Raise GateError, with every reason, unless all files and engines passed."""
+        if self.refused:
+            raise GateError("; ".join(map(str, self.refused)))
 
-def _table(title: str, files: Sequence[Path], titles: Sequence[str]) -> Table:
-    """An empty table: a column for files' names, whose folders are in the title, and the columns ``titles``."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    folders = ", ".join(sorted({str(path.parent) for path in files}))
-    table = Table(box=SIMPLE_HEAD, title=f"{title}; files in {folders}", title_justify="left", padding=0)
-    table.add_column("file", overflow="fold")
-    for name in titles:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: files and engines with their figures, refusals as text."""
+        return {
+            "files": [row.to_dict() for row in self.files],
+            "engines": [one.to_dict() for one in self.engines],
+            "verified": [{"path": str(row.path), **row.to_dict()} for row in self.verified],
+            "handover": [str(path) for path in self.handover],
+            "sensitivity": asdict(self.sensitivity) if self.sensitivity else None,
+        }

@@ -1,64 +1,110 @@
 """Person re-identification from labelled crops to a verified engine on a Jetson.
 
+The main job is seven names: `train_model`, `export_model`, `evaluate` and `bench` make a model and measure it,
+`open_engine`, `Embedder` and `Gallery` run it on the device.
+
 >>> import reid_edge
 >>> gallery = reid_edge.Gallery()
 
-The names below are imported when they are first used: ``import reid_edge`` itself loads neither torch nor onnxruntime.
+Names are imported when they are first used: ``import reid_edge`` itself loads neither numpy, torch nor onnxruntime.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .card import ModelCard
-    from .datasets import open_dataset
-    from .embedder import Embedder
-    from .engine import open_engine
-    from .errors import ReidEdgeError
-    from .evaluation import evaluate
-    from .gallery import Gallery
-    from .records import Crop, Ranking, Split
-    from .verification import PairHead, verify
+    from reid_edge.api.evaluate import evaluate
+    from reid_edge.api.export_model import export_model
+    from reid_edge.api.train_model import TrainReport, train_model
+    from reid_edge.api.verify_export import verify_export
+    from reid_edge.benchmarks.options import BenchOptions
+    from reid_edge.benchmarks.results import BenchReport
+    from reid_edge.benchmarks.run import bench
+    from reid_edge.card import ModelCard
+    from reid_edge.data.datasets import open_dataset
+    from reid_edge.data.records import Crop, Ranking, Split
+    from reid_edge.embedder.embedder import Embedder
+    from reid_edge.engines.registry import open_engine
+    from reid_edge.errors import ReidEdgeError
+    from reid_edge.export.engines.options import EngineOptions
+    from reid_edge.export.handover.programs import HandOver
+    from reid_edge.export.int8.plan import Int8Options
+    from reid_edge.export.parity.limits import Checks
+    from reid_edge.export.report import ExportReport
+    from reid_edge.gallery.memory import Gallery
+    from reid_edge.pair_head import PairHead, verify
+    from reid_edge.scoring.evaluation import Evaluation
+    from reid_edge.scoring.test_set import TestSet
+    from reid_edge.training.options import RunOptions, StartFrom, Teacher
 
     __version__: str
 
 __all__ = [
+    "BenchOptions",
+    "BenchReport",
+    "Checks",
     "Crop",
     "Embedder",
+    "EngineOptions",
+    "Evaluation",
+    "ExportReport",
     "Gallery",
+    "HandOver",
+    "Int8Options",
     "ModelCard",
     "PairHead",
     "Ranking",
     "ReidEdgeError",
+    "RunOptions",
     "Split",
+    "StartFrom",
+    "Teacher",
+    "TestSet",
+    "TrainReport",
     "__version__",
+    "bench",
     "evaluate",
+    "export_model",
     "open_dataset",
     "open_engine",
+    "train_model",
     "verify",
+    "verify_export",
 ]
 
-# Python started in a checkout finds this folder before an installed copy: its other rooms are beside it.
-_CHECKOUT = Path(__file__).resolve().parent.parent
-if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "training" / "__init__.py").is_file():
-    __path__.append(str(_CHECKOUT))
-
 _HOMES = {
-    "Crop": "records",
-    "Embedder": "embedder",
-    "Gallery": "gallery",
+    "BenchOptions": "benchmarks.options",
+    "BenchReport": "benchmarks.results",
+    "Checks": "export.parity.limits",
+    "Crop": "data.records",
+    "Embedder": "embedder.embedder",
+    "EngineOptions": "export.engines.options",
+    "Evaluation": "scoring.evaluation",
+    "ExportReport": "export.report",
+    "Gallery": "gallery.memory",
+    "HandOver": "export.handover.programs",
+    "Int8Options": "export.int8.plan",
     "ModelCard": "card",
-    "PairHead": "verification",
-    "Ranking": "records",
+    "PairHead": "pair_head",
+    "Ranking": "data.records",
     "ReidEdgeError": "errors",
-    "Split": "records",
-    "evaluate": "evaluation",
-    "open_dataset": "datasets",
-    "open_engine": "engine",
-    "verify": "verification",
+    "RunOptions": "training.options",
+    "Split": "data.records",
+    "StartFrom": "training.options",
+    "Teacher": "training.options",
+    "TrainReport": "api.train_model",
+    "TestSet": "scoring.test_set",
+    "bench": "benchmarks.run",
+    "evaluate": "api.evaluate",
+    "export_model": "api.export_model",
+    "open_dataset": "data.datasets",
+    "open_engine": "engines.registry",
+    "train_model": "api.train_model",
+    "verify": "pair_head",
+    "verify_export": "api.verify_export",
 }
+"""The module that each name comes from. No name is that of a sub-package, whose first import would replace it here."""
 
 
 def __getattr__(name: str) -> Any:

@@ -10,30 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import read_arrays
-from .distances import as_embeddings
-from .embedder import Embedder
+from reid_edge.core.arrays import read_arrays, write_arrays
+from reid_edge.core.files import require_file
+from reid_edge.data.images import Source
+from reid_edge.embedder.embedder import Embedder
+from reid_edge.scoring.distances import as_embeddings
+
 from .errors import InputError
-from .files import require_file, written_whole
-from .images import Source
 
 __all__ = ["PairHead", "Verdict", "verify"]
 
-_VERSION = 1
-_NAMES = ("version", "model", "weight", "bias", "line", "knots", "facts")
+_VERSION = 2
+_NAMES = ("model", "weight", "bias", "line", "knots", "facts")
 
 
 @dataclass(frozen=True)
 class PairHead:
-    """The probability that two embeddings show one person.
+    """The probability that two embeddings are of one person.
 
     Both pass through the same linear map (``weight`` float32 [E, D], ``bias`` float32 [E]) and are L2-normalised
     (Bromley et al., *Signature Verification using a "Siamese" Time Delay Neural Network*, NIPS 1993). Their cosine
-    times ``scale`` plus ``offset`` is the log-odds that they are of one person rather than of two random ones, when
-    both are equally likely beforehand. ``knots`` float32 [2, K] corrects them where K is above 0: log-odds (ascending)
-    in the first row become those in the second, straight in between.
+    times ``scale`` plus ``offset`` is the log-odds that they are of one person rather than of two random ones, at equal
+    prior probability. ``knots`` float32 [2, K] calibrates them where K is above 0: log-odds in the first row
+    (ascending) become those in the second, with linear interpolation in between.
 
-    ``model`` is the `ModelCard.weights_sha256` of the model whose embeddings it judges; ``facts`` says how it was made.
+    ``model`` is the `ModelCard.weights_sha256` of the model it was trained with; ``facts`` records how it was made.
     """
 
     weight: NDArray[np.float32]
@@ -44,15 +45,19 @@ class PairHead:
     model: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        compared, dim = self.weight.shape
+        return f"<PairHead: {dim} dimensions to {compared}{f', model {self.model:.12}' if self.model else ''}>"
+
     @classmethod
     def of_cosine(cls, dim: int) -> PairHead:
-        """The head that leaves embeddings as they are, and whose log-odds are their cosine."""
+        """The head that leaves embeddings unchanged and whose log-odds are their cosine."""
         return cls(np.eye(dim, dtype=np.float32), np.zeros(dim, np.float32), 1.0, 0.0)
 
     def project(self, embeddings: ArrayLike) -> NDArray[np.float32]:
-        """What is compared: embeddings [N, D] to float32 [N, E], rows of L2 norm 1.
+        """Map embeddings [N, D] to the vectors that are compared: float32 [N, E], rows of L2 norm 1.
 
-        Raises InputError for embeddings of other dimensions.
+        Raises InputError for embeddings with another number of dimensions.
         """
         rows = as_embeddings(embeddings, "the embeddings")
         if rows.shape[1] != self.weight.shape[1]:
@@ -70,55 +75,53 @@ class PairHead:
         return np.interp(raw, self.knots[0], self.knots[1]) if self.knots.shape[1] else raw
 
     def probability(self, first: ArrayLike, second: ArrayLike, prior: float = 0.5) -> NDArray[np.float64]:
-        """The probability [N] that row i of ``first`` [N, D] and row i of ``second`` [N, D] show one person.
+        """The probability [N] that row i of ``first`` [N, D] and row i of ``second`` [N, D] are of one person.
 
-        ``prior`` is how often two crops compared are of one person, before anybody looks: one half by default, about
-        1 / (people in the gallery) for crops drawn at random. Raises InputError for a prior outside (0, 1), and for
+        ``prior`` is how often two compared crops are of one person: one half by default, about
+        1 / (identities in the gallery) for crops drawn at random. Raises InputError for a prior outside (0, 1), and for
         embeddings of other dimensions or numbers.
         """
-        if not 0 < prior < 1:
-            raise InputError(f"the prior is {prior}: give a probability between 0 and 1, both excluded")
+        _check_prior(prior)
         one, other = self.project(first), self.project(second)
         if len(one) != len(other):
-            raise InputError(f"{len(one)} embeddings against {len(other)}: pairs need as many of both")
+            raise InputError(f"{len(one)} embeddings against {len(other)}: give as many second embeddings as first")
         odds = self.log_odds_of(np.einsum("nd,nd->n", one, other)) + np.log(prior / (1 - prior))
         return np.asarray(0.5 * (1 + np.tanh(odds / 2)))  # the logistic function, without overflow
 
     def save(self, path: Path | str) -> None:
-        """Write the head to ``path`` (.npz), whole or not at all. It holds no pickles."""
-        with written_whole(path) as beside, open(beside, "wb") as file:
-            np.savez(
-                file,
-                version=np.array(_VERSION),
-                model=np.array(self.model),
-                weight=self.weight.astype(np.float32),
-                bias=self.bias.astype(np.float32),
-                line=np.array([self.scale, self.offset], np.float64),
-                knots=self.knots.astype(np.float32),
-                facts=np.array(json.dumps(self.facts)),
-            )
+        """Write the head to ``path`` (.npz), sealed, whole or not at all. It holds no pickles."""
+        arrays: dict[str, ArrayLike] = {
+            "model": self.model,
+            "weight": self.weight.astype(np.float32),
+            "bias": self.bias.astype(np.float32),
+            "line": np.array([self.scale, self.offset], np.float64),
+            "knots": self.knots.astype(np.float32),
+            "facts": json.dumps(self.facts),
+        }
+        write_arrays(path, _VERSION, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> PairHead:
-        """Read what `save` wrote; the file is untrusted input.
+        """Read what `save` wrote; the file is untrusted input. A file of an earlier version gives a note.
 
-        Raises InputError when it is missing, damaged, of another version or something else.
+        Raises InputError when it is missing, was changed since, is of another version or something else.
         """
         path = require_file(path, "a pair head")
         try:
-            version, model, weight, bias, line, knots, facts = read_arrays(path, _NAMES)
-            _check(version, model, weight, bias, line, knots, facts)
-            told = json.loads(str(facts))
-            if not isinstance(told, dict):
-                raise ValueError("its facts are no JSON object")
+            _, arrays = read_arrays(path, {1: _NAMES, _VERSION: _NAMES})
+            model, weight, bias, line, knots, facts = (arrays[name] for name in _NAMES)
+            _check(model, weight, bias, line, knots, facts)
+            parsed = json.loads(str(facts))
+            if not isinstance(parsed, dict):
+                raise ValueError("its facts are not a JSON object")
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no pair head ({error}): make one with reid-edge pairs") from None
-        return cls(weight, bias, float(line[0]), float(line[1]), knots, str(model), told)
+            raise InputError(f"{path} is not a pair head ({error}): make one with reid-edge pairs") from None
+        return cls(weight, bias, float(line[0]), float(line[1]), knots, str(model), parsed)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` says of a pair: the calibrated ``probability``, the plain ``cosine``, and the ``prior`` assumed."""
+    """The result of `verify`: the calibrated ``probability``, the plain ``cosine``, and the assumed ``prior``."""
 
     probability: float
     cosine: float
@@ -130,7 +133,7 @@ class Verdict:
 
     @property
     def same(self) -> bool:
-        """Whether one person is the likelier answer."""
+        """Whether one person is more probable than two."""
         return self.probability >= 0.5
 
 
@@ -143,11 +146,16 @@ def verify(
     prior: float = 0.5,
     threads: int | None = None,
 ) -> Verdict:
-    """How probable it is that two crops show one person.
+    """The probability that two crops show one person.
 
-    ``model`` is a model file or an open Embedder, ``head`` what ``reid-edge pairs`` made for that model. ``prior`` is
-    `PairHead.probability`'s. Raises InputError for a head of another model, and what embedding raises.
+    ``model`` is a model file or an open Embedder, ``head`` the file that ``reid-edge pairs`` made for that model or an
+    opened one; for ``prior`` see `PairHead.probability`. Raises InputError for a head of another model, and what
+    embedding raises.
     """
+    _check_prior(prior)
+    for crop in (first, second):
+        if isinstance(crop, Path | str):
+            require_file(crop, "a crop")
     head = head if isinstance(head, PairHead) else PairHead.load(head)
     embedder = model if isinstance(model, Embedder) else Embedder(model, threads=threads)
     try:
@@ -165,8 +173,12 @@ def verify(
     return Verdict(probability, float(pair[0] @ pair[1]), prior)
 
 
+def _check_prior(prior: float) -> None:
+    if not 0 < prior < 1:
+        raise InputError(f"the prior is {prior}: give a probability between 0 and 1, both excluded")
+
+
 def _check(
-    version: NDArray[Any],
     model: NDArray[Any],
     weight: NDArray[Any],
     bias: NDArray[Any],
@@ -174,14 +186,12 @@ def _check(
     knots: NDArray[Any],
     facts: NDArray[Any],
 ) -> None:
-    """Raise ValueError unless the arrays are of the kinds and shapes that `PairHead.save` writes, and finite."""
-    if version.shape != () or version.dtype.kind not in "iu" or int(version) != _VERSION:
-        raise ValueError("its format is of another version")
+    """Raise ValueError unless the arrays have the types and shapes that `PairHead.save` writes, and are finite."""
     for text in (model, facts):
         if text.shape != () or text.dtype.kind != "U":
-            raise ValueError("its entries are of other kinds")
+            raise ValueError("its entries have wrong types")
     if weight.dtype != np.float32 or weight.ndim != 2 or bias.dtype != np.float32 or bias.shape != weight.shape[:1]:
-        raise ValueError("weight and bias do not fit together")
+        raise ValueError("weight and bias do not fit each other")
     if line.dtype != np.float64 or line.shape != (2,):
         raise ValueError("scale and offset are missing")
     if knots.dtype != np.float32 or knots.ndim != 2 or len(knots) != 2 or np.any(np.diff(knots[0]) < 0):

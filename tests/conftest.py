@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from reid_edge.data.datasets import open_dataset
+from reid_edge.data.synthetic.dataset import synthesize
+
 
 def _dev_data(name: str) -> Path:
     """A file of the development data: real crops and weights whose terms forbid shipping them with the project."""
@@ -23,6 +26,12 @@ def _dev_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {name} in REID_EDGE_DEV_DATA")
     return path
+
+
+@pytest.fixture
+def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr("reid_edge.core.registry._registered", {})
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +53,33 @@ def dev_weights() -> Path:
 def dev_onnx() -> Path:
     """The same network from another exporter: float32 NCHW in, un-normalised features out."""
     return _dev_data("osnet_x0_25_msmt17.onnx")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn people to calibrate, to compare and to score the small network on; nothing may be written there."""
+    folder = tmp_path_factory.mktemp("drawn") / "people"
+    drawn = {"identities": 6, "test_identities": 4, "cameras": 3, "size_hw": (128, 64)}
+    return synthesize(folder, **drawn, progress=False)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def unscored(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training crops alone, as a manifest: files are compared on them, quickly, and not scored."""
+    path = tmp_path_factory.mktemp("unscored") / "people.csv"
+    rows = [f"{crop.path},{crop.pid},{crop.camid},train" for crop in open_dataset(people).split.train]
+    path.write_text("\n".join(["path,pid,camid,split", *rows]))
+    return path
+
+
+@pytest.fixture
+def fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a small network, 16 x 16, and a cache folder for this test alone."""
+    from helpers.small_network import CARD, network, random_weights
+
+    from reid_edge.export.graph.io import write_onnx
+
+    monkeypatch.setenv("REID_EDGE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "small_fp32.onnx"
+    write_onnx(network(random_weights()), CARD, path)
+    return path

@@ -9,7 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_onnx import write_tiny_model
+from helpers.log import logged
+from helpers.mutations import mutations
+from helpers.reference_readers import reference_head, sealed
+from helpers.tiny_onnx import write_tiny_model
 
 from reid_edge import Embedder, PairHead, verify
 from reid_edge.cli import main
@@ -59,8 +62,8 @@ def test_knots_replace_the_odds_and_end_flat() -> None:
 
 
 def test_odds_that_overflow_are_probabilities_still() -> None:
-    told = _head(scale=1e4, offset=0.0).probability([[1.0, 0.0]] * 2, [[1.0, 0.0], [-1.0, 0.0]])
-    assert told.tolist() == [1.0, 0.0]
+    found = _head(scale=1e4, offset=0.0).probability([[1.0, 0.0]] * 2, [[1.0, 0.0], [-1.0, 0.0]])
+    assert found.tolist() == [1.0, 0.0]
 
 
 def test_a_file_reads_back_as_it_was(tmp_path: Path) -> None:
@@ -93,13 +96,57 @@ def test_a_file_that_makes_no_sense_is_refused(tmp_path: Path, change: dict[str,
         PairHead.load(tmp_path / "h.npz")
 
 
+def test_a_file_of_before_is_read_with_a_note(tmp_path: Path) -> None:
+    arrays = {"weight": np.eye(2, dtype=np.float32), "bias": np.zeros(2, np.float32), "line": np.array([10.0, -5.0])}
+    texts = {"model": np.array("m1"), "facts": np.array('{"seed": 1}')}
+    np.savez(tmp_path / "old.npz", version=np.array(1), knots=np.empty((2, 0), np.float32), **arrays, **texts)
+    with logged() as notes:
+        head = PairHead.load(tmp_path / "old.npz")
+    assert head.probability(A, B) == pytest.approx([_logistic(1.0)]) and head.facts == {"seed": 1}
+    assert len(notes) == 1 and "has no seal" in notes[0]
+
+
+def test_a_weight_in_fortran_order_is_saved(tmp_path: Path) -> None:
+    weight = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(3, 2))
+    _head(weight=weight, bias=np.zeros(3, np.float32)).save(tmp_path / "h.npz")
+    assert PairHead.load(tmp_path / "h.npz").weight.tolist() == weight.tolist()
+
+
+def test_no_damaged_head_gives_another_probability(tmp_path: Path) -> None:
+    path = tmp_path / "h.npz"
+    _head(facts={"dataset": "drawn"}).save(path)
+    for kind, damaged in mutations(path.read_bytes(), 0, count=300):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="is not a pair head") as caught:
+            PairHead.load(path)
+        assert "\n" not in str(caught.value), kind
+
+
+def test_what_is_accepted_under_a_right_seal_is_read_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "h.npz"
+    _head(knots=np.array([[0.0, 2.0], [-4.0, 4.0]], np.float32), facts={"dataset": "drawn"}).save(path)
+    accepted = 0
+    for kind, damaged in mutations(path.read_bytes(), 1, count=600):
+        path.write_bytes(sealed(damaged))
+        try:
+            head = PairHead.load(path)
+        except InputError:
+            continue
+        accepted += 1
+        expected = reference_head(path.read_bytes())
+        assert (head.model, head.facts) == (expected.model, expected.facts), kind
+        told = expected.probability(np.float32([1, 0]), np.float32([0.6, 0.8]))
+        assert head.probability(A, B) == pytest.approx([told], rel=1e-5), kind
+    assert accepted, "a seal that is mended at its own place is right"
+
+
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "gallery.npz", embeddings=np.zeros((1, 2)))
     pickled = np.array([{"a": 1}], object)
     np.savez(tmp_path / "pickle.npz", version=pickled)
     for name in ("text", "gallery", "pickle"):
-        with pytest.raises(InputError, match="no pair head"):
+        with pytest.raises(InputError, match="is not a pair head"):
             PairHead.load(tmp_path / f"{name}.npz")
 
 
@@ -108,7 +155,7 @@ def test_bad_use_is_told() -> None:
         _head().probability(A, B, prior=1.0)
     with pytest.raises(InputError, match="3 dimensions"):
         _head().probability([[1.0, 0.0, 0.0]], B)
-    with pytest.raises(InputError, match="as many"):
+    with pytest.raises(InputError, match="give as many"):
         _head().probability(A * 2, B)
 
 

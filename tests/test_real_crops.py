@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the export extra")
 
+from reid_edge.api.export_model import export_model  # noqa: E402
 from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
-from reid_edge.datasets import open_dataset  # noqa: E402
-from reid_edge.embedder import Embedder  # noqa: E402
-from reid_edge.evaluation import evaluate  # noqa: E402
-from reid_edge.export.onnx import export_model, parity_crops  # noqa: E402
-from reid_edge.images import read_crops  # noqa: E402
-from reid_edge.training.checkpoint import load_model  # noqa: E402
-from reid_edge.training.inference import TorchEngine  # noqa: E402
+from reid_edge.data.datasets import open_dataset  # noqa: E402
+from reid_edge.data.images import read_crops  # noqa: E402
+from reid_edge.embedder.embedder import Embedder  # noqa: E402
+from reid_edge.scoring.evaluation import evaluate  # noqa: E402
+from reid_edge.training.models.checkpoint import load_model  # noqa: E402
+from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
 
 # Measured by an independent program on the development crops: Pillow's bilinear, cosine, no flip; in per cent.
 EXPECTED = {"rank1": 62.23, "rank5": 78.75, "rank10": 84.71, "mAP": 40.50, "mINP": 15.60}
@@ -26,11 +26,17 @@ EXPECTED = {"rank1": 62.23, "rank5": 78.75, "rank10": 84.71, "mAP": 40.50, "mINP
 
 @pytest.fixture(scope="module")
 def exported(dev_weights: Path, dev_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    model, card = load_model(dev_weights, "osnet_x0_25")
-    card = card.with_(resize="pillow-bilinear")
-    crops = parity_crops(card, dev_crops)
-    files = export_model(model, card, tmp_path_factory.mktemp("exported"), crops, precisions=("fp32", "fp16"))
-    return {file.precision: file.path for file in files}
+    out = tmp_path_factory.mktemp("exported")
+    report = export_model(
+        dev_weights,
+        out,
+        precisions=("fp32", "fp16"),
+        arch="osnet_x0_25",
+        data=dev_crops,
+        resize="pillow-bilinear",
+    )
+    report.raise_if_refused()
+    return {file.precision: file.path for file in report.files}
 
 
 def _check(figures: dict[str, float], within: float) -> None:
@@ -39,7 +45,7 @@ def _check(figures: dict[str, float], within: float) -> None:
     assert (figures["queries"], figures["valid_queries"], figures["gallery"]) == (663, 654, 2380)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pytorch_reaches_the_independent_figures(dev_weights: Path, dev_crops: Path) -> None:
     with TorchEngine(*load_model(dev_weights, "osnet_x0_25")) as engine:
         _check(evaluate(engine, dev_crops, resize="pillow-bilinear").to_dict(), within=0.3)

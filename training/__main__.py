@@ -11,5 +11,5 @@ __all__: list[str] = []
 
 if __name__ == "__main__":
     if os.environ.get("RANK", "0") != "0":
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # rank 0 speaks for all
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # only the main process prints
     main(["train", *sys.argv[1:]])

@@ -1,74 +1,42 @@
-"""The training loop: batches, losses, two optimisers, a checkpoint after every epoch."""
+"""Training on one page: the run, the epoch, the batch and the step."""
 
 from __future__ import annotations
 
-import json
+import logging
+import shlex
+import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_edge.card import ModelCard
-from reid_edge.datasets import Dataset, require
-from reid_edge.embedder import Embedder
-from reid_edge.engine import Engine
-from reid_edge.errors import DatasetError, GateError, InputError, Stopped
-from reid_edge.evaluation import evaluate
-from reid_edge.files import written_whole
-from reid_edge.progress import track
+from reid_edge.core.progress import phase, track
+from reid_edge.data.datasets import Dataset
+from reid_edge.engines.base import Engine
+from reid_edge.errors import GateError, Stopped
+from reid_edge.scoring.evaluation import evaluate
+from reid_edge.training.batches.augment import augment
+from reid_edge.training.models.reid_model import Features
+from reid_edge.training.models.torch_engine import TorchEngine
+from reid_edge.training.recipe.config import TrainConfig
+from reid_edge.training.recipe.losses import batch_hard_triplet, similarity_distillation, smoothed_cross_entropy
+from reid_edge.training.recipe.schedule import lr_factor
 
-from .augment import augmented
-from .checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
-from .config import TrainConfig
-from .curves import Board, draw_curves
-from .inference import TorchEngine
+from .data import TrainingData, identities_of, prepare_data
 from .parallel import world
-from .run import Progress, Run
-from .sampler import pk_batches
-from .schedule import lr_factor
-from .signals import asked_to_stop
-from .store import Decoded, decoded
+from .run_folder import RunFolder
+from .run_record import RunRecord
+from .signals import stop_on_signal
+from .trainer import Trainer
 
-__all__ = ["CHECKPOINT_NAME", "MODEL_NAME", "RECIPE_NAME", "TEACHER_NAME", "EpochReport", "train"]
+__all__ = ["train", "train_one_epoch", "train_step"]
 
-CHECKPOINT_NAME = "checkpoint.pth"
-"""Written after every epoch, and within long ones: the model and all that ``--resume`` needs."""
-
-MODEL_NAME = "model.pth"
-"""Written at the end: the model alone, a third of the size."""
-
-RECIPE_NAME = "recipe.toml"
-"""The settings of the run, for ``--config``."""
-
-TEACHER_NAME = "teacher.npy"
-"""A teacher's embeddings of the training crops."""
-
-_SAVE_EVERY_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One line of the history: ``epoch`` counts from 1, ``losses`` are the epoch's means with their weights in them."""
-
-    epoch: int
-    learning_rate: float
-    losses: dict[str, float]
-    seconds: float
-    images_per_second: float
-    metrics: dict[str, Any] | None = None
-
-    def __str__(self) -> str:
-        parts = " ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
-        line = f"epoch {self.epoch}: {parts} | lr {self.learning_rate:.2e} | {self.images_per_second:.0f} images/s"
-        if self.metrics:
-            line += "".join(f" | {k} {100 * self.metrics[k]:.2f}" for k in ("rank1", "mAP", "mINP"))
-        return line
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -83,218 +51,175 @@ def train(
     device: str = "auto",
     eval_every: int = 10,
     max_bad_crops: int = 10,
-    say: Callable[[str], None] = print,
+    record: RunRecord | None = None,
 ) -> Path:
     """Train a model and return the path of its file, ``out/model.pth``.
 
-    ``out`` also receives ``history.json``, ``recipe.toml``, curves, a TensorBoard log, and ``checkpoint.pth``: after
-    every epoch, every ten minutes within one, and on SIGTERM. With ``resume`` the run goes on from there and reaches
-    the weights that an uninterrupted one reaches (bit for bit on one CPU with the same number of threads). Every
-    ``eval_every`` epochs and after the last, the model is scored on the query and gallery crops; the score chooses
-    nothing. ``teacher`` adds `losses.similarity_distillation`; its embeddings of the training crops are computed once,
-    without augmentation. ``quantization`` (ranges of a `ModelCard`) trains under INT8's rounding. Up to
-    ``max_bad_crops`` unreadable crops are named and left out.
+    ``out`` also receives ``history.json``, ``recipe.toml``, the ``record``, curves, a TensorBoard log, and
+    ``checkpoint.pth``: after every epoch, every ten minutes within one, and on SIGTERM and ctrl-C. With ``resume`` the
+    run continues from it and reaches the weights that an uninterrupted one reaches (bit for bit on one CPU with the
+    same number of threads); over more epochs than it had, its schedule is stretched to their number. Every
+    ``eval_every`` epochs and after the last, the model is evaluated on the query and gallery crops; the scores select
+    nothing. A run that is refused leaves nothing in ``out``. ``teacher`` adds `losses.similarity_distillation`; its
+    embeddings of the training crops are computed once, without augmentation. ``quantization`` (the activation ranges of
+    a `ModelCard`) adds INT8 fake quantisation. Up to ``max_bad_crops`` unreadable crops are logged and left out.
 
-    Raises InputError (a used ``out``, other settings than the run that is resumed), DatasetError, ModelError,
-    GateError when a loss is not finite, and Stopped on SIGTERM, after the checkpoint is written.
+    Raises InputError (a used ``out``, one that another process trains in, other settings than the run that is resumed),
+    DatasetError, ModelError, GateError when a loss or a weight is not finite, and Stopped on SIGTERM and ctrl-C, after
+    the checkpoint is written.
     """
-    require(dataset, "train")
-    if dataset.layout == "crops" and (config.id_weight or config.triplet_weight or config.center_weight):
-        raise InputError(f"{dataset.root} says of no crop whom it shows: give --recipe distill and a --teacher")
-    with world(device) as together:
-        say = say if together.leads else _silent
-        labels = _labels(dataset)
-        run = Run(config, people=int(labels.max()) + 1, device=device, world=together)
-        _begin(run, out, weights, resume, say)
-        run.round_to_int8(quantization or {})
-        with together.leader_first():
-            crops = decoded(dataset.split.train, config.input_hw, config.resize)
-            taught = _taught(teacher, dataset, out / TEACHER_NAME, say)
-        usable = _usable(crops, dataset, max_bad_crops, say)
-        lesson = _Lesson(run.resident(crops.images), labels, usable, taught)
-        _train_epochs(run, lesson, dataset, out, eval_every, say)
-        if together.leads:
-            save_checkpoint(Checkpoint(_card(run, dataset), run.deployed.state_dict()), out / MODEL_NAME)
-    return out / MODEL_NAME
+    identities = identities_of(dataset, config, has_teacher=teacher is not None)
+    with world(device) as processes:
+        with phase("building the model"):
+            trainer = Trainer(config, identities, device, processes)
+        folder = RunFolder(out, trainer, dataset)
+        with folder.locked():
+            folder.load(weights, resume=resume)
+            trainer.fake_quantize(trainer.quantization or quantization or {})
+            if trainer.epoch == config.epochs:
+                logger.info(
+                    "%s is finished after %d epochs: give --resume a larger --epochs to go on", out, config.epochs
+                )
+                folder.write_history(trainer.history)
+                return folder.write_model()
+            data = prepare_data(dataset, trainer, max_bad_crops=max_bad_crops)
+            if teacher is not None:
+                data = data.with_teacher(teacher, dataset, folder.out, processes)
+            return _train_in(folder, trainer, data, dataset, eval_every, record)
 
 
-def _silent(message: str) -> None:
-    """What all ranks but the first say."""
+def _train_in(
+    folder: RunFolder,
+    trainer: Trainer,
+    data: TrainingData,
+    dataset: Dataset,
+    eval_every: int,
+    record: RunRecord | None,
+) -> Path:
+    """The epochs that are left; nothing is refused any more."""
+    config = trainer.config
+    with stop_on_signal() as signalled, folder.begin(record) as board:
+        while trainer.epoch < config.epochs:
+            train_one_epoch(trainer, data, folder, signalled)
+            report = trainer.epoch_report()
+            due = report.epoch == config.epochs or report.epoch % eval_every == 0
+            if due and dataset.split.query:
+                folder.save()  # ctrl-C twice ends an evaluation at once: no batch is lost
+                if trainer.world.is_main:
+                    report = report.with_metrics(evaluate_deployed(trainer, dataset))
+            logger.info("%s", report)
+            trainer.end_epoch(report)
+            with phase("saving the checkpoint and curves"):
+                folder.save()
+                board.write(report)
+                folder.write_history(trainer.history)
+    with phase("writing the model"):
+        return folder.write_model()
 
 
-def _train_epochs(
-    run: Run, lesson: _Lesson, dataset: Dataset, out: Path, eval_every: int, say: Callable[[str], None]
-) -> None:
-    """The epochs that are left, each with its report and its checkpoint, which the leader writes."""
-    leads = run.world.leads
+def train_one_epoch(trainer: Trainer, data: TrainingData, folder: RunFolder, signalled: Callable[[], int]) -> None:
+    """Train on an epoch's batches that `Trainer.progress` has not counted: all, unless a run resumed within the epoch.
 
-    def save() -> None:
-        if leads:
-            save_checkpoint(
-                Checkpoint(_card(run, dataset), run.deployed.state_dict(), run.state()), out / CHECKPOINT_NAME
-            )
-
-    with asked_to_stop() as stop, Board(out / "tensorboard" if leads else None, run.epoch, say) as board:
-        while run.epoch < run.config.epochs:
-            _train_epoch(run, lesson, save, stop)
-            report = _report(run)
-            due = report.epoch == run.config.epochs or report.epoch % eval_every == 0
-            if leads and dataset.split.query and due:
-                report = _evaluated(report, run, dataset)
-            say(str(report))
-            run.history.append(asdict(report))
-            run.progress = Progress()
-            save()
-            board.write(run.history[-1])
-            if leads:
-                _write_history(run.history, out / "history.json")
-                draw_curves(run.history, out)
+    Raises Stopped when any process got a signal to stop, after the checkpoint is written.
+    """
+    config, world, epoch, progress = trainer.config, trainer.world, trainer.epoch, trainer.progress
+    batches = data.batches(config, epoch)
+    remaining = batches[progress.iteration :]
+    trainer.begin_epoch()
+    title = f"epoch {epoch + 1}/{config.epochs}"
+    # As the last batch left it, in case that none remains.
+    trainer.set_learning_rate(lr_factor(config, epoch, max(progress.iteration - 1, 0) / len(batches)))
+    stop_if_signalled(trainer, folder, signalled())  # while the last epoch was evaluated
+    for batch in track(remaining, title, note=trainer.summary) if world.is_main else remaining:
+        started = time.perf_counter()
+        trainer.set_learning_rate(lr_factor(config, epoch, progress.iteration / len(batches)))
+        rows = world.share(batch, config.crops_per_identity)
+        images, labels, teacher = data.gather(rows, trainer.device)
+        rng = np.random.default_rng([config.seed, epoch, progress.iteration + 1, world.rank])
+        losses = train_step(trainer, augment(images, config, rng), labels, teacher)
+        progress.add(losses, time.perf_counter() - started)
+        stop_if_signalled(trainer, folder, signalled())
+        folder.save_if_due()
 
 
-@dataclass(frozen=True)
-class _Lesson:
-    """What an epoch draws from: images uint8 [N, H, W, 3], labels int64 [N], usable rows, a teacher's embeddings."""
-
-    images: Tensor
-    labels: NDArray[np.int64]
-    usable: NDArray[np.int64]
-    taught: NDArray[np.float32] | None
-
-
-def _labels(dataset: Dataset) -> NDArray[np.int64]:
-    """The people of the training part, renumbered from 0: int64 [N]."""
-    _, labels = np.unique([crop.pid for crop in dataset.split.train], return_inverse=True)
-    return labels.astype(np.int64)
-
-
-def _begin(run: Run, out: Path, weights: Path | None, resume: bool, say: Callable[[str], None]) -> None:
-    checkpoint = out / CHECKPOINT_NAME
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{out} already holds a run: give --resume to go on with it, or another --out")
-    if checkpoint.exists():
-        run.load_state(load_checkpoint(checkpoint), str(checkpoint))
-        within = f", {run.progress.iteration} batches into the next" if run.progress.iteration else ""
-        say(f"resuming {checkpoint} after epoch {run.epoch} of {run.config.epochs}{within}")
-        return
-    if weights is not None:
-        say(start_from(run.model, weights).summary())
-        run.restart_average()
-    if run.world.leads:
-        with written_whole(out / RECIPE_NAME) as beside:
-            beside.write_text(run.config.to_toml(), encoding="utf-8")
-
-
-def _usable(crops: Decoded, dataset: Dataset, limit: int, say: Callable[[str], None]) -> NDArray[np.int64]:
-    """The rows to train on, int64 [M]. Raises DatasetError above ``limit`` unreadable ones."""
-    bad = crops.unreadable
-    if len(bad) > limit:
-        first = next(iter(bad.values()))
-        raise DatasetError(
-            f"{len(bad)} of {len(crops.images)} training crops cannot be read, above --max-bad-crops {limit} "
-            f"(the first: {first}): repair them, or see  reid-edge data inspect {dataset.root}"
+def stop_if_signalled(trainer: Trainer, folder: RunFolder, number: int) -> None:
+    """Raise Stopped when any process got a signal, after the checkpoint is written; ``number`` is this one's, or 0."""
+    if trainer.world.any(bool(number)):
+        folder.save()
+        raise Stopped(
+            f"stopped in epoch {trainer.epoch + 1} after {trainer.progress.iteration} batches, all saved: "
+            f"go on with  {trainer.world.command} --resume --out {shlex.quote(str(folder.out))}",
+            number or signal.SIGTERM,
         )
-    for reason in bad.values():
-        say(f"left out: {reason}")
-    return np.setdiff1d(np.arange(len(crops.images)), list(bad)).astype(np.int64)
 
 
-def _taught(
-    teacher: Engine | None, dataset: Dataset, kept: Path, say: Callable[[str], None]
-) -> NDArray[np.float32] | None:
-    """The teacher's embeddings of the training crops, float32 [N, T], computed once a run."""
-    if teacher is None:
-        return None
-    if not kept.exists():
-        say(f"embedding {len(dataset.split.train)} crops with the teacher, a {teacher.card.architecture}")
-        with teacher, Embedder(teacher) as embedder:
-            embeddings = embedder.embed([crop.path for crop in dataset.split.train], progress=True)
-        with written_whole(kept) as beside, open(beside, "wb") as file:
-            np.save(file, embeddings)
-    taught: NDArray[np.float32] = np.load(kept, allow_pickle=False)
-    if taught.ndim != 2 or len(taught) != len(dataset.split.train):
-        raise InputError(f"{kept} holds other crops' embeddings: delete it, or give another --out")
-    return taught
+def train_step(trainer: Trainer, images: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
+    """One optimisation step on float32 [B, 3, H, W] and int64 [B]; the losses by name, each times its weight.
+
+    ``teacher`` float32 [B, T] are a teacher's embeddings of the same crops. Raises GateError when a loss is not finite,
+    before anything is updated.
+    """
+    config, world, scaler = trainer.config, trainer.world, trainer.scaler
+    with trainer.autocast():
+        features = trainer.forward(images)
+    losses = weighted_losses(trainer, features, labels, teacher)
+    stacked = torch.stack(list(losses.values()))
+    # One wait for the device, not one for each; the means over the ranks, so that all of them stop at a loss or none.
+    values = dict(zip(losses, world.mean(stacked).tolist(), strict=True))
+    check_finite(values, trainer)
+
+    # DDP averages the ranks' gradients: right for the ID loss, while the others are computed whole on every rank.
+    own = losses.get("id", 0.0)
+    loss = own + world.size * (stacked.sum() - own)
+    for optimizer in trainer.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    for optimizer in trainer.optimizers:
+        scaler.unscale_(optimizer)
+    trainer.centers.rescale_gradient(config.center_weight * world.size)
+    for optimizer in trainer.optimizers:
+        scaler.step(optimizer)
+    scaler.update()
+    if trainer.average is not None:
+        trainer.average.update_parameters(trainer.model)
+    return values
 
 
-def _train_epoch(run: Run, lesson: _Lesson, save: Callable[[], None], stop: Callable[[], bool]) -> None:
-    """What is left of an epoch; `Run.progress` tells how it went."""
-    config, epoch, progress = run.config, run.epoch, run.progress
-    rng = np.random.default_rng([config.seed, epoch])
-    labels = lesson.labels[lesson.usable]
-    batches = pk_batches(labels, config.people_per_batch, config.crops_per_person, rng)
-    run.begin_epoch()
-    saved = time.perf_counter()
-
-    def note() -> str:
-        means = " ".join(f"{name} {value / progress.iteration:.3f}" for name, value in progress.sums.items())
-        return f"{means} {progress.iteration * len(batches[0]) / progress.seconds:.0f} images/s"
-
-    left = batches[progress.iteration :]
-    for batch in track(left, f"epoch {epoch + 1}/{config.epochs}", note=note) if run.world.leads else left:
-        began = time.perf_counter()
-        index = progress.iteration
-        run.set_learning_rate(lr_factor(config, epoch, index / len(batches)))
-        chosen = lesson.usable[run.world.share(batch, config.crops_per_person)]
-        rng = np.random.default_rng([config.seed, epoch, index + 1, run.world.rank])
-        losses = _train_batch(run, lesson, chosen, rng)
-        _check_finite(losses, epoch + 1, index + 1)
-        progress.iteration += 1
-        progress.seconds += time.perf_counter() - began
-        progress.sums = {name: progress.sums.get(name, 0.0) + value for name, value in losses.items()}
-        if run.world.any(stop()):
-            save()
-            raise Stopped(
-                f"stopped in epoch {epoch + 1} after {progress.iteration} batches, all saved: go on with --resume"
-            )
-        if time.perf_counter() - saved > _SAVE_EVERY_SECONDS:
-            save()
-            saved = time.perf_counter()
+def weighted_losses(trainer: Trainer, features: Features, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
+    """The losses that have a weight: "id" over this rank's crops, the others over all ranks'."""
+    config, world = trainer.config, trainer.world
+    losses: dict[str, Tensor] = {}
+    if config.id_weight:
+        assert features.logits is not None
+        logits = features.logits.float()
+        logits = logits.sigmoid() if config.sigmoid_logits else logits
+        losses["id"] = config.id_weight * smoothed_cross_entropy(logits, labels, config.label_smoothing)
+    feature = features.embedding if config.metric_after_neck else features.feature
+    feature, labels = world.all_gather(feature.float()), world.all_gather(labels)
+    if config.triplet_weight:
+        losses["triplet"] = config.triplet_weight * batch_hard_triplet(feature, labels, config.triplet_margin)
+    if config.center_weight:
+        losses["center"] = config.center_weight * trainer.centers(feature, labels)
+    if teacher is not None and config.distill_weight:
+        student, teacher = world.all_gather(features.embedding.float()), world.all_gather(teacher)
+        divergence = similarity_distillation(student, teacher, config.distill_temperature)
+        losses["distill"] = config.distill_weight * divergence
+    return losses
 
 
-def _train_batch(run: Run, lesson: _Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, float]:
-    batch = augmented(run.gather(lesson.images, chosen), run.config, rng)
-    labels = torch.from_numpy(lesson.labels[chosen]).to(run.device)
-    taught = None if lesson.taught is None else torch.from_numpy(lesson.taught[chosen]).to(run.device)
-    return run.step(batch, labels, taught)
-
-
-def _report(run: Run) -> EpochReport:
-    config, progress = run.config, run.progress
-    crops = progress.iteration * config.people_per_batch * config.crops_per_person
-    means = {name: value / progress.iteration for name, value in progress.sums.items()}
-    return EpochReport(run.epoch + 1, run.learning_rate, means, progress.seconds, crops / progress.seconds)
-
-
-def _check_finite(losses: dict[str, float], epoch: int, iteration: int) -> None:
+def check_finite(losses: dict[str, float], trainer: Trainer) -> None:
+    """Raise GateError, with all losses, unless their sum is finite."""
     if not np.isfinite(sum(losses.values())):
         parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
         raise GateError(
-            f"the loss is not finite at epoch {epoch}, iteration {iteration} ({parts}): "
-            "resume with a lower --lr in another --out, or with --precision fp32"
+            f"the loss is not finite at {trainer.where(trainer.progress.iteration + 1)} ({parts}): "
+            "train again with a lower --lr in another --out, or with --precision fp32"
         )
 
 
-def _evaluated(report: EpochReport, run: Run, dataset: Dataset) -> EpochReport:
-    card = ModelCard(run.model.name, run.model.embedding_dim, run.config.input_hw, run.config.resize)
-    with TorchEngine(run.deployed, card, run.device) as engine:
-        metrics = evaluate(engine, dataset, batch=64).metrics.to_dict()
-    return EpochReport(**{**asdict(report), "metrics": metrics})
-
-
-def _card(run: Run, dataset: Dataset) -> ModelCard:
-    crops = dataset.split.train
-    trained_on = f"{dataset.name}: {len(crops)} crops of {run.people} people"
-    recipe = {**run.config.to_dict(), "epochs_done": run.epoch}
-    return card_of(
-        run.deployed,
-        trained_on=trained_on,
-        recipe=recipe,
-        input_hw=run.config.input_hw,
-        resize=run.config.resize,
-        quantization=run.quantization,
-    )
-
-
-def _write_history(history: list[dict[str, Any]], path: Path) -> None:
-    with written_whole(path) as beside:
-        beside.write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+def evaluate_deployed(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
+    """The scores of the deployed model on the query and gallery crops."""
+    config, model = trainer.config, trainer.deployed
+    card = ModelCard(model.name, model.embedding_dim, config.input_hw, config.resize)
+    with TorchEngine(model, card, trainer.device) as engine:
+        return evaluate(engine, dataset, batch=64, progress=True).metrics.to_dict()

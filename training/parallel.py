@@ -1,17 +1,18 @@
 """Several processes, one batch: data-parallel training under ``torchrun``.
 
-A batch of P x K crops is cut by people: rank r of N gets P/N people with all their crops, so no person is on two
-ranks. The ID loss is the mean over every rank's crops, as the mean of equal parts. Batch-hard mining, center loss and
-distillation look at the features of *all* ranks (`World.gathered`): the hardest negative may be on another GPU. Batch
-norm uses each rank's own crops, as `torch.nn.parallel.DistributedDataParallel` does; so N ranks are not one rank with
-N times the crops, and one rank is exactly a run without ``torchrun``.
+A batch of P x K crops is split by identity: rank r of N gets P/N identities with all their crops, so no identity is on
+two ranks. The ID loss is the mean over every rank's crops, as the mean of equal parts. Batch-hard mining, center loss
+and distillation use the features of *all* ranks (`World.all_gather`): the hardest negative may be on another GPU. Batch
+norm uses each rank's own crops, as `torch.nn.parallel.DistributedDataParallel` does; so N ranks do not compute what one
+rank with N times the crops would, and one rank computes exactly what a run without ``torchrun`` does.
 
 Each rank computes those common losses whole, with a gradient through its own rows only. DDP averages the ranks'
-gradients, so they enter N times (`World.size`); the centers get the whole gradient on every rank, and stay equal.
+gradients, so they are multiplied by N (`World.size`); the centers get the whole gradient on every rank, and stay equal.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,39 +26,47 @@ from torch import Tensor, distributed
 
 from reid_edge.errors import InputError
 
-__all__ = ["ALONE", "World", "world"]
+__all__ = ["ALONE", "World", "only_main_logs", "world"]
 
-# One rank scores the model while the others wait for it.
-_PATIENCE = timedelta(hours=2)
+# One rank evaluates the model while the others wait for it.
+_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together; ``rank`` 0 reads, writes and speaks for all."""
+    """The processes that train together; ``rank`` 0, the main process, reads, writes and logs for all."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process is the one that writes."""
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and logs."""
         return self.rank == 0
 
-    def share(self, batch: NDArray[np.int64], crops_per_person: int) -> NDArray[np.int64]:
-        """The part of a batch of P x K indices (K in a row) that is this rank's: P/N people with all their crops.
+    @property
+    def command(self) -> str:
+        """What begins such a training on the command line."""
+        if self.size == 1:
+            return "reid-edge train"
+        return f"torchrun --nproc-per-node {self.size} -m reid_edge.training"
 
-        Raises InputError when P is no multiple of N.
+    def share(self, batch: NDArray[np.int64], crops_per_identity: int) -> NDArray[np.int64]:
+        """The rank's part of a batch of P x K indices (K in a row): P/N identities with all their crops.
+
+        Raises InputError when P is not a multiple of N.
         """
-        people = batch.reshape(-1, crops_per_person)
-        if len(people) % self.size:
+        identities = batch.reshape(-1, crops_per_identity)
+        if len(identities) % self.size:
             raise InputError(
-                f"{len(people)} people in a batch cannot be shared by {self.size} processes: give -P a multiple of it"
+                f"{len(identities)} identities in a batch cannot be shared by {self.size} processes: "
+                "give -P a multiple of it"
             )
-        each = len(people) // self.size
-        return people[self.rank * each : (self.rank + 1) * each].reshape(-1)
+        each = len(identities) // self.size
+        return identities[self.rank * each : (self.rank + 1) * each].reshape(-1)
 
-    def gathered(self, rows: Tensor) -> Tensor:
-        """Every rank's rows [N, ...] in the order of the ranks; the gradient flows through this rank's own."""
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Every rank's rows [N, ...] in the order of the ranks, with a gradient through this rank's own."""
         if self.size == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.size)]
@@ -74,24 +83,23 @@ class World:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so: they must agree before one of them leaves the loop."""
+        """Whether ``flag`` is true on any rank: all must agree before one of them leaves the loop."""
         if self.size == 1:
             return flag
-        said = torch.tensor(float(flag), device=_device())
-        return bool(self.mean(said) > 0)
+        return bool(self.mean(torch.tensor(float(flag), device=_device())) > 0)
 
     def wait(self) -> None:
-        """Until every rank is here."""
+        """Block until every rank is here."""
         if self.size > 1:
             distributed.barrier()
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
-        """What the leader prepares (a cache, a file) the others find ready."""
-        if not self.leads:
+    def main_first(self) -> Iterator[None]:
+        """The main process runs the block before the others, which then find its files (a cache, embeddings)."""
+        if not self.is_main:
             self.wait()
         yield
-        if self.leads:
+        if self.is_main:
             self.wait()
 
 
@@ -101,7 +109,10 @@ ALONE = World()
 
 @contextmanager
 def world(device: str = "auto") -> Iterator[World]:
-    """The processes that torchrun started, joined over NCCL on GPUs and gloo on CPUs; `ALONE` without it."""
+    """The processes that torchrun started, joined over NCCL on GPUs and gloo on CPUs; `ALONE` without it.
+
+    Within it only the main process logs below ERROR.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
@@ -109,13 +120,28 @@ def world(device: str = "auto") -> Iterator[World]:
     on_gpu = torch.cuda.is_available() and device != "cpu"
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
     try:
-        yield World(distributed.get_rank(), size)
+        joined = World(distributed.get_rank(), size)
+        with only_main_logs(joined):
+            yield joined
         # A gloo thread may still hold the last operation's tensors; were Python to end under it, it would abort.
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def only_main_logs(world: World) -> Iterator[None]:
+    """Raise the package's log level to ERROR in every process but the main one."""
+    package = logging.getLogger("reid_edge")
+    level = package.level
+    if not world.is_main:
+        package.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
 
 
 def _device() -> torch.device:

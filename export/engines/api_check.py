@@ -1,9 +1,9 @@
-"""Does a TensorRT have every call that we make of it? ``python -m reid_edge.export.api_check WHEEL...`` answers.
+"""Does a TensorRT have every call that reid-edge makes? ``python -m reid_edge.export.engines.api_check WHEEL...``.
 
-The calls are read from our sources, so that none can be forgotten. Each wheel of bindings (``tensorrt-cu12-bindings``,
+The calls are read from the sources, so that none can be forgotten. Each wheel of bindings (``tensorrt-cu12-bindings``,
 ``tensorrt-cu13-bindings``, from PyPI) is unpacked and imported over stub libraries made with the C compiler, in a
-process of its own: names and nothing else, no GPU, no libraries of NVIDIA's. Without wheels, the TensorRT installed is
-looked at.
+process of its own: only names are compared, without a GPU or NVIDIA's libraries. Without wheels, the installed TensorRT
+is checked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import importlib.util
 import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reid_edge.core.files import scratch_folder
+from reid_edge.engines.tensorrt_api import load_backend
 from reid_edge.errors import InputError
-from reid_edge.tensorrt_api import load_backend
 
 __all__ = ["calls_made", "lacking", "main"]
 
@@ -39,9 +39,15 @@ _CLASSES = {
     "context": "IExecutionContext",
     "cache": "ITimingCache",
 }
-"""Which class of TensorRT a variable of that name holds in our sources."""
+"""Which class of TensorRT a variable of that name holds in the sources."""
 
-_SOURCES = ("reid_edge.tensorrt_api", "reid_edge.engine_tensorrt", "reid_edge.export.build")
+_SOURCES = (
+    "reid_edge.engines.tensorrt_api",
+    "reid_edge.engines.tensorrt",
+    "reid_edge.export.engines.adopt",
+    "reid_edge.export.engines.compile",
+    "reid_edge.export.engines.kernels",
+)
 
 _STUBS = {
     "libnvinfer": (
@@ -65,13 +71,13 @@ import ctypes, sys
 for library in {libraries}: ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
 sys.path.insert(0, {folder!r})
 import tensorrt_bindings as api
-from reid_edge.export.api_check import calls_made, lacking
+from reid_edge.export.engines.api_check import calls_made, lacking
 print(api.__version__, *lacking(api, calls_made()))
 """
 
 
 def calls_made() -> list[str]:
-    """Every name of TensorRT's that our sources use without asking first, as "Class.member", sorted."""
+    """Every name of TensorRT's that the sources use without a check that it exists, as "Class.member", sorted."""
     found: set[str] = set()
     for module in _SOURCES:
         spec = importlib.util.find_spec(module)
@@ -100,8 +106,8 @@ def main(wheels: Sequence[str]) -> int:
     names = calls_made()
     print(f"{len(names)} names: {', '.join(names)}")
     bad = 0
-    for answer in [_of_wheel(Path(wheel)) for wheel in wheels] or [_of_installed(names)]:
-        label, *missing = answer
+    for checked in [_of_wheel(Path(wheel)) for wheel in wheels] or [_of_installed(names)]:
+        label, *missing = checked
         print(f"{label}: {'lacks ' + ', '.join(missing) if missing else 'has them all'}")
         bad += bool(missing)
     return int(bool(bad))
@@ -129,10 +135,9 @@ def _of_wheel(wheel: Path) -> list[str]:
     version = re.search(r"-(\d+)\.[\d.]+", wheel.name)
     if not version or not zipfile.is_zipfile(wheel):
         raise InputError(
-            f"{wheel} is no wheel of TensorRT bindings: pip download --no-deps tensorrt-cu12-bindings==10.3.0"
+            f"{wheel} is not a wheel of TensorRT bindings: pip download --no-deps tensorrt-cu12-bindings==10.3.0"
         )
-    with tempfile.TemporaryDirectory(prefix="reid-edge-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         with zipfile.ZipFile(wheel) as content:
             content.extractall(folder)
         libraries = []
@@ -155,8 +160,8 @@ def _of_wheel(wheel: Path) -> list[str]:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"{wheel.name} does not import: {done.stderr.strip().splitlines()[-1]}")
-        said, *missing = done.stdout.split()
-        return [f"tensorrt {said}", *missing]
+        version_found, *missing = done.stdout.split()
+        return [f"tensorrt {version_found}", *missing]
 
 
 if __name__ == "__main__":

@@ -11,41 +11,36 @@ themselves, which and when changing with their version; after this pass none is 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from reid_edge.errors import ModelError
 
-from .graph import attribute, constants, consumers, tidied
+from .graph import Array, Graph, attribute, finish
 
 __all__ = ["fold_batch_norms"]
 
-Array = NDArray[Any]
 
-
-def fold_batch_norms(model: ModelProto) -> ModelProto:
-    """A tidied copy of ``model`` without a BatchNormalization node, equal to it up to float32 rounding.
+def fold_batch_norms(graph: Graph) -> Graph:
+    """The graph without a BatchNormalization node, equal to ``graph`` up to float32 rounding.
 
     A Conv or Gemm that feeds only the batch norm takes it into its weights; any other batch norm becomes a Mul and an
-    Add. Raises ModelError for one in training mode: its answer for a crop depends on the rest of the batch.
+    Add. Raises ModelError for one in training mode: its output for a crop depends on the other crops in the batch.
     """
-    ranks = _ranks(model)
-    folded = tidied(model)
-    for node in [node for node in folded.graph.node if node.op_type == "BatchNormalization"]:
-        if attribute(node, "training_mode", 0):
-            raise ModelError(f"batch norm {node.name!r} is in training mode: call model.eval() before exporting")
-        weights = constants(folded.graph)
-        scale, shift = _affine(node, weights)
-        before = _sole_source(folded.graph, node)
-        if before is not None and _absorb(folded.graph, before, weights, scale, shift):
-            before.output[0] = node.output[0]
-            folded.graph.node.remove(node)
+    edited = graph.copy()
+    weights = dict(graph.constants)
+    for norm in [node for node in edited.graph.node if node.op_type == "BatchNormalization"]:
+        if attribute(norm, "training_mode", 0):
+            raise ModelError(f"batch norm {norm.name!r} is in training mode: call model.eval() before exporting")
+        value = norm.input[0]
+        scale, shift = _affine(norm, weights)
+        before = _producer(edited.graph, value) if _is_read_once(graph, value) else None
+        if before is not None and _absorb(edited.graph, before, weights, scale, shift):
+            before.output[0] = norm.output[0]
+            edited.graph.node.remove(norm)
         else:
-            _replace(folded.graph, node, scale, shift, ranks[node.input[0]])
-    return tidied(folded)
+            _replace(edited.graph, norm, weights, scale, shift, rank=len(graph.shapes[value]))
+    return finish(edited)
 
 
 def _affine(node: NodeProto, weights: dict[str, Array]) -> tuple[Array, Array]:
@@ -55,17 +50,18 @@ def _affine(node: NodeProto, weights: dict[str, Array]) -> tuple[Array, Array]:
     return scale, beta - mean * scale
 
 
-def _sole_source(graph: GraphProto, node: NodeProto) -> NodeProto | None:
-    """The Conv or Gemm whose only reader is ``node``."""
-    value = node.input[0]
-    if len(consumers(graph)[value]) > 1 or any(output.name == value for output in graph.output):
-        return None
-    sources = [source for source in graph.node if value in source.output and source.op_type in {"Conv", "Gemm"}]
-    return sources[0] if sources else None
+def _is_read_once(graph: Graph, value: str) -> bool:
+    """Folding gives values no new readers, so that those of the graph before it still hold."""
+    return len(graph.consumers[value]) == 1 and value not in graph.outputs
 
 
-def _absorb(graph: GraphProto, node: NodeProto, weights: dict[str, Array], scale: Array, shift: Array) -> bool:
-    """Fold a scale and a shift into a Conv or Gemm; False where that one is not of the plain kind ``W x + b``."""
+def _producer(edited: GraphProto, value: str) -> NodeProto | None:
+    """The Conv or Gemm that computes ``value``."""
+    return next((node for node in edited.node if value in node.output and node.op_type in {"Conv", "Gemm"}), None)
+
+
+def _absorb(edited: GraphProto, node: NodeProto, weights: dict[str, Array], scale: Array, shift: Array) -> bool:
+    """Fold a scale and a shift into a Conv or Gemm; False where it does not compute a plain ``W x + b``."""
     names = [name for name in node.input[1:] if name]
     plain = attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1
     if not plain or any(name not in weights for name in names):
@@ -75,31 +71,28 @@ def _absorb(graph: GraphProto, node: NodeProto, weights: dict[str, Array], scale
     by = scale if outputs_last else scale.reshape(-1, *[1] * (weight.ndim - 1))
     bias = weights[names[1]] * scale if len(names) > 1 else 0.0
     del node.input[1:]
-    node.input.append(_add_constant(graph, f"{names[0]}.{node.output[0]}", weight * by))
-    node.input.append(_add_constant(graph, f"{names[0]}.{node.output[0]}.bias", (bias + shift).reshape(-1)))
+    name = f"{names[0]}.{node.output[0]}"
+    node.input.append(_add_constant(edited, weights, name, weight * by))
+    node.input.append(_add_constant(edited, weights, f"{name}.bias", (bias + shift).reshape(-1)))
     return True
 
 
-def _replace(graph: GraphProto, node: NodeProto, scale: Array, shift: Array, rank: int) -> None:
-    """Put a Mul and an Add in the place of a batch norm."""
+def _replace(
+    edited: GraphProto, node: NodeProto, weights: dict[str, Array], scale: Array, shift: Array, rank: int
+) -> None:
+    """Put a Mul and an Add in the place of a batch norm of values with ``rank`` axes."""
     per_channel = [-1] + [1] * (rank - 2)
     output = node.output[0]
     scaled, by, plus = f"{output}_scaled", f"{output}_scale", f"{output}_shift"
-    _add_constant(graph, by, scale.reshape(per_channel))
-    _add_constant(graph, plus, shift.reshape(per_channel))
-    place = list(graph.node).index(node)
-    graph.node.remove(node)
-    graph.node.insert(place, helper.make_node("Mul", [node.input[0], by], [scaled], name=scaled))
-    graph.node.insert(place + 1, helper.make_node("Add", [scaled, plus], [output], name=f"{output}_shifted"))
+    _add_constant(edited, weights, by, scale.reshape(per_channel))
+    _add_constant(edited, weights, plus, shift.reshape(per_channel))
+    place = list(edited.node).index(node)
+    edited.node.remove(node)
+    edited.node.insert(place, helper.make_node("Mul", [node.input[0], by], [scaled], name=scaled))
+    edited.node.insert(place + 1, helper.make_node("Add", [scaled, plus], [output], name=f"{output}_shifted"))
 
 
-def _add_constant(graph: GraphProto, name: str, value: Array) -> str:
-    graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+def _add_constant(edited: GraphProto, weights: dict[str, Array], name: str, value: Array) -> str:
+    weights[name] = value.astype(np.float32)
+    edited.initializer.append(numpy_helper.from_array(weights[name], name))
     return name
-
-
-def _ranks(model: ModelProto) -> dict[str, int]:
-    """How many dimensions each value has."""
-    graph = shape_inference.infer_shapes(model).graph
-    known = [*graph.input, *graph.value_info, *graph.output]
-    return {value.name: len(value.type.tensor_type.shape.dim) for value in known}

@@ -1,117 +1,199 @@
-"""What the passes over an ONNX graph share: reading it, tidying it, and making it a file of ours.
+"""`Graph`: an ONNX model with what every pass looks up in it.
 
-A pass takes an `onnx.ModelProto` in memory; `write_onnx` is the one door through which a graph becomes a file.
+A pass is a function from a `Graph` to a new `Graph`. It edits a working copy, once it has one, and nothing else::
+
+    edited = graph.copy()            # the only place where a model is copied
+    ...                              # change edited.graph
+    return finish(edited)
+
+What a `Graph` has looked up stays true because nothing changes its model after it is made.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-from reid_edge.card import CARD_KEY, ModelCard
-from reid_edge.errors import ModelError
-from reid_edge.files import require_file, written_whole
+__all__ = ["Array", "Graph", "attribute", "finish", "set_nodes"]
 
-__all__ = ["attribute", "constants", "consumers", "read_fp32", "read_ours", "tidied", "write_onnx"]
+Array = NDArray[Any]
 
 _IR_VERSION = 8
 """The oldest that opset 18 may have: ONNX Runtime 1.17 and TensorRT 10.3 read it."""
 
 
-def constants(graph: GraphProto) -> dict[str, NDArray[Any]]:
-    """A graph's constants (its initializers) by name."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """An ONNX model, its constants, the readers and the producer of each value, its types, shapes and layers.
+
+    ``tidy`` says that the model holds operators and weights alone, as `copy` and `finish` leave it.
+
+    >>> node = helper.make_node("Relu", ["x"], ["y"], name="r")
+    >>> ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in "xy"]
+    >>> graph = Graph(helper.make_model(helper.make_graph([node], "one", ends[:1], ends[1:])))
+    >>> [reader.name for reader in graph.consumers["x"]], graph.producers["y"].op_type, graph.shapes["y"]
+    (['r'], 'Relu', (None, 3))
+    """
+
+    model: ModelProto = field(repr=False)
+    tidy: bool = False
+
+    @property
+    def nodes(self) -> Sequence[NodeProto]:
+        """The operators, in the order in which they run."""
+        nodes: Sequence[NodeProto] = self.model.graph.node
+        return nodes
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the model's outputs."""
+        return [value.name for value in self.model.graph.output]
+
+    @cached_property
+    def constants(self) -> Mapping[str, Array]:
+        """The constants (ONNX's initializers) by name."""
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
+
+    def __repr__(self) -> str:
+        return f"<Graph: {len(self.nodes)} nodes, {len(self.layers)} layers, {self.precision}, {self.input_format}>"
+
+    @cached_property
+    def consumers(self) -> Mapping[str, list[NodeProto]]:
+        """The nodes that read each value, in the graph's order; a value that only leaves the model has none."""
+        readers: dict[str, list[NodeProto]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        return readers
+
+    @cached_property
+    def producers(self) -> Mapping[str, NodeProto]:
+        """The node that computes each value; inputs and constants have none."""
+        return {value: node for node in self.nodes for value in node.output}
+
+    @cached_property
+    def types(self) -> Mapping[str, int]:
+        """The element type of each value (`onnx.TensorProto.FLOAT`, ...) as far as ONNX infers it."""
+        return {value.name: value.type.tensor_type.elem_type for value in self._inferred}
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """The shape of each value, None for a free axis, as far as ONNX infers it."""
+        return {
+            value.name: tuple(
+                axis.dim_value if axis.HasField("dim_value") else None for axis in value.type.tensor_type.shape.dim
+            )
+            for value in self._inferred
+        }
+
+    @cached_property
+    def layers(self) -> Mapping[str, list[NodeProto]]:
+        """The Conv and Gemm nodes that read each float32 weight, in the graph's order.
+
+        A layer has the name of its module in PyTorch, as ``backbone.conv2.0.gate.fc1``: exporters number nodes anew.
+        Several nodes share a layer where the model calls a module several times.
+        """
+        floats = {name for name, array in self.constants.items() if array.dtype == np.float32}
+        found: dict[str, list[NodeProto]] = {}
+        for node in self.nodes:
+            if node.op_type in {"Conv", "Gemm"} and node.input[1] in floats and node.input[0] not in floats:
+                found.setdefault(_layer_name(node.input[1]), []).append(node)
+        return found
+
+    @cached_property
+    def input_format(self) -> str:
+        """What ``images`` are: "nhwc-uint8" or "nchw-float", see `input_format.INPUT_FORMATS`."""
+        is_uint8 = self.model.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+        return "nhwc-uint8" if is_uint8 else "nchw-float"
+
+    @cached_property
+    def precision(self) -> str:
+        """What the graph computes in: "int8" with Q/DQ pairs, "fp16" with casts or constants of FP16, else "fp32"."""
+        if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in self.nodes):
+            return "int8"
+        casts = (attribute(node, "to", 0) for node in self.nodes if node.op_type == "Cast")
+        kinds = {*casts, *(tensor.data_type for tensor in self.model.graph.initializer)}
+        return "fp16" if TensorProto.FLOAT16 in kinds else "fp32"
+
+    def copy(self) -> ModelProto:
+        """A tidy copy of the model, for a pass to edit: operators and their weights, nothing of where they were made.
+
+        Exporters write source paths, stack traces and class names into metadata and doc strings. Inferred shapes go
+        too: every runtime infers them again, and a pass that changes a type would leave them wrong. So do constants
+        that nothing reads.
+        """
+        graph = self.model.graph
+        read = _read_names(self.model)
+        bare = helper.make_graph(
+            [_bare_node(node) for node in graph.node],
+            "reid_edge",
+            [_bare_value(value) for value in graph.input],
+            [_bare_value(value) for value in graph.output],
+            [numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in read],
+        )
+        return helper.make_model(bare, opset_imports=self.model.opset_import, ir_version=_IR_VERSION)
+
+    def tidied(self) -> Graph:
+        """The graph itself if it is tidy, else one of a tidy copy."""
+        return self if self.tidy else Graph(self.copy(), tidy=True)
+
+    def with_outputs(self, values: Iterable[str]) -> Graph:
+        """A graph that also gives the float32 ``values``, to watch them."""
+        watched = self.copy()
+        new = [name for name in values if name not in self.outputs]
+        watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in new)
+        return finish(watched)
+
+    @cached_property
+    def _inferred(self) -> list[onnx.ValueInfoProto]:
+        graph = shape_inference.infer_shapes(self.model).graph
+        return [*graph.input, *graph.value_info, *graph.output]
 
 
-def consumers(graph: GraphProto) -> dict[str, list[NodeProto]]:
-    """The nodes that read each value."""
-    readers: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
+def finish(edited: ModelProto) -> Graph:
+    """The `Graph` of a working copy that a pass has edited, made tidy in place; the pass must not change it afterwards.
+
+    Constants that nothing reads any more are dropped.
+    """
+    read = _read_names(edited)
+    constants = edited.graph.initializer
+    for place in reversed(range(len(constants))):
+        if constants[place].name not in read:
+            del constants[place]
+    for node in edited.graph.node:
+        node.domain = node.domain  # written although empty, as `copy` does: the same graph is the same bytes
+    return Graph(edited, tidy=True)
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """An attribute of a node, or what the operator takes without it."""
+    """An attribute of a node, or ``default``: the operator's value without it."""
     for own in node.attribute:
         if own.name == name:
             return helper.get_attribute_value(own)
     return default
 
 
-def tidied(model: ModelProto) -> ModelProto:
-    """A copy that holds the operators and their weights, and nothing of the machine that made them.
-
-    Exporters write source paths, stack traces and class names into metadata and doc strings. The inferred shapes go
-    too: every runtime infers them again, and a pass that changes a type would leave them wrong. So do constants that
-    nobody reads.
-    """
-    graph = model.graph
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    bare = helper.make_graph(
-        [_bare_node(node) for node in graph.node],
-        "reid_edge",
-        [_bare_value(value) for value in graph.input],
-        [_bare_value(value) for value in graph.output],
-        [numpy_helper.from_array(array, name) for name, array in constants(graph).items() if name in read],
-    )
-    return helper.make_model(bare, opset_imports=model.opset_import, ir_version=_IR_VERSION)
+def set_nodes(edited: ModelProto, nodes: Iterable[NodeProto]) -> None:
+    """Replace the nodes of a working copy, some of which may be among ``nodes``."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del edited.graph.node[:]
+    edited.graph.node.extend(copies)
 
 
-def write_onnx(model: ModelProto, card: ModelCard, path: Path | str) -> None:
-    """Write a tidied ``model`` with its ``card`` in the metadata to ``path``, whole or not at all.
-
-    The file is self-contained. Raises onnx.checker.ValidationError for a graph that breaks ONNX's rules, which is a
-    defect of ours and not of the caller's.
-    """
-    file = tidied(model)
-    file.producer_name = "reid-edge"
-    file.producer_version = card.made_with
-    described = {
-        CARD_KEY: card.to_json(),
-        "architecture": card.architecture,
-        "precision": card.precision,
-        "input": f"images: {_shape(card)}, RGB, 0..255; normalised inside",
-        "output": f"embeddings: float32 [N, {card.embedding_dim}], rows of L2 norm 1",
-    }
-    helper.set_model_props(file, described)
-    onnx.checker.check_model(file, full_check=True)
-    with written_whole(path) as beside:
-        beside.write_bytes(file.SerializeToString(deterministic=True))
+def _read_names(model: ModelProto) -> set[str]:
+    read = {name for node in model.graph.node for name in node.input}
+    return read | {value.name for value in model.graph.output}
 
 
-def read_ours(path: Path | str) -> tuple[ModelProto, ModelCard]:
-    """The graph and the card of one of our ONNX files. Raises ModelError for a file that is damaged or not ours."""
-    file = require_file(path, "an ONNX model")
-    try:
-        model = onnx.load(str(file), load_external_data=False)
-    except Exception as error:  # protobuf's errors share no base with each other
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} is no ONNX file ({reason}): copy or export the model again") from None
-    text = next((prop.value for prop in model.metadata_props if prop.key == CARD_KEY), None)
-    if text is None:
-        raise ModelError(f"{path} was not written by reid-edge export: export its checkpoint to get a file that was")
-    return model, ModelCard.from_json(text, str(path))
-
-
-def read_fp32(path: Path | str) -> tuple[ModelProto, ModelCard]:
-    """Like `read_ours`, for FP32, which other precisions are made from; raises ModelError for another precision."""
-    model, card = read_ours(path)
-    if card.layout != "nhwc-uint8":
-        raise ModelError(f"{path} takes {card.layout}, and others are made from nhwc-uint8: give that fp32 file")
-    if card.precision != "fp32":
-        raise ModelError(f"{path} is {card.precision}, and other precisions are made from FP32: give the fp32 file")
-    return model, card
-
-
-def _shape(card: ModelCard) -> str:
-    height, width = card.input_hw
-    return f"uint8 [N, {height}, {width}, 3]" if card.layout == "nhwc-uint8" else f"float32 [N, 3, {height}, {width}]"
+def _layer_name(weight: str) -> str:
+    return weight.removeprefix("model.").removesuffix(".weight")
 
 
 def _bare_node(node: NodeProto) -> NodeProto:

@@ -1,123 +1,150 @@
-"""What other programs need beside a model file: DeepStream's tracker, Triton, and the command line of trtexec."""
+"""A configuration of DeepStream's tracker (NvDCF) that re-associates lost targets by the embeddings of a model.
+
+Written after NVIDIA's documentation:
+
+- DeepStream Developer Guide, "Gst-nvtracker", tables of the low-level tracker's properties: ``reidType`` is 0 for none,
+  1 for NvDeepSORT's association, 2 for re-association only and 3 for both (also ``REID_TYPES`` in
+  sources/libs/nvmultiobjecttracker/include/modules/ReID/IReID.hpp, DeepStream 9.2). A ``ReID`` section alone changes
+  nothing in NvDCF: ``enableReAssoc`` and ``matchingScoreWeight4ReidSimilarity`` are 0 by default.
+- config_tracker_NvDCF_accuracy.yml of the SDK: the sections, and the values of all of them but ReID.
+- ``resolvePathRelativeToConfig`` in ReID.hpp, DeepStream 9.2: relative paths begin at the tracker's file. The table of
+  DeepStream 7.0 asks for absolute paths of engines.
+- cuReID.h, DeepStream 9.2: a similarity is the dot product of two features, and of a target's gallery the highest
+  counts.
+"""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
 from reid_edge.card import ModelCard
-from reid_edge.errors import InputError
-from reid_edge.files import written_whole
 
-from .graph import read_ours
-
-__all__ = ["TARGETS", "chosen_layout", "deepstream_yaml", "deployed", "layout_for", "triton_config", "trtexec_command"]
-
-TARGETS = ("deepstream", "triton", "trtexec")
-"""What ``--for`` takes."""
+__all__ = ["deepstream_yaml"]
 
 _NETWORK_MODES = {"fp32": 0, "fp16": 1, "int8": 2}
 
+_TEMPLATE = """\
+%YAML:1.0
+# {title}, written by reid-edge export --for deepstream.
+# A whole configuration for Gst-nvtracker's ll-config-file. Values outside of ReID are those of NVIDIA's
+# config_tracker_NvDCF_accuracy.yml: tune them for your detector and cameras.
 
-def layout_for(target: str | None) -> str:
-    """The layout that a program feeds. Raises InputError for one that is not known."""
-    if target is not None and target not in TARGETS:
-        raise InputError(f"target {target!r} is unknown: give one of {', '.join(TARGETS)}")
-    return "nchw-float" if target == "deepstream" else "nhwc-uint8"
+BaseConfig:
+  minDetectorConfidence: 0.1894
 
+TargetManagement:
+  enableBboxUnClipping: 1
+  preserveStreamUpdateOrder: 0
+  maxTargetsPerStream: 150
+  minIouDiff4NewTarget: 0.3686
+  minTrackerConfidence: 0.1513
+  probationAge: 2
+  maxShadowTrackingAge: 42
+  earlyTerminationAge: 1
 
-def chosen_layout(given: str | None, target: str | None) -> str:
-    """The layout to write: the one ``given``, else the target program's. Raises InputError when the two differ."""
-    wanted = layout_for(target)
-    if given and target not in {None, "trtexec"} and given != wanted:
-        raise InputError(f"{target} gives {wanted}: leave --layout {given} out")
-    return given or wanted
+TrajectoryManagement:
+  useUniqueID: 0
+  enableReAssoc: 1    # 0 by default: without it the ReID section has no effect
+  minMatchingScore4Overall: 0.6622
+  minTrackletMatchingScore: 0.2940
+{threshold}
+  matchingScoreWeight4TrackletSimilarity: 0.7981
+  matchingScoreWeight4ReidSimilarity: 0.3848    # 0 by default
+  minTrajectoryLength4Projection: 34
+  prepLength4TrajectoryProjection: 58
+  trajectoryProjectionLength: 33
+  maxAngle4TrackletMatching: 67
+  minSpeedSimilarity4TrackletMatching: 0.0574
+  minBboxSizeSimilarity4TrackletMatching: 0.1013
+  maxTrackletMatchingTimeSearchRange: 27
+  trajectoryProjectionProcessNoiseScale: 0.0100
+  trajectoryProjectionMeasurementNoiseScale: 100
+  trackletSpacialSearchRegionScale: 0.0100
+  reidExtractionInterval: 8    # frames between two embeddings of a target
 
+DataAssociator:
+  dataAssociatorType: 0
+  associationMatcherType: 1    # cascaded
+  checkClassMatch: 1
+  minMatchingScore4Overall: 0.0222
+  minMatchingScore4SizeSimilarity: 0.3552
+  minMatchingScore4Iou: 0.0548
+  minMatchingScore4VisualSimilarity: 0.5043
+  matchingScoreWeight4VisualSimilarity: 0.3951
+  matchingScoreWeight4SizeSimilarity: 0.6003
+  matchingScoreWeight4Iou: 0.4033
+  tentativeDetectorConfidence: 0.1024
+  minMatchingScore4TentativeIou: 0.2852
 
-def deployed(
-    path: Path, out: Path, target: str, batches: tuple[int, int, int], version: str | None = None
-) -> list[Path]:
-    """Write what ``target`` needs for one of our ONNX files into ``out``; gives the files written.
+StateEstimator:
+  stateEstimatorType: 1    # simple Kalman filter
+  processNoiseVar4Loc: 6810.8668
+  processNoiseVar4Size: 1541.8647
+  processNoiseVar4Vel: 1348.4874
+  measurementNoiseVar4Detector: 100.0000
+  measurementNoiseVar4Tracker: 293.3238
 
-    ``batches`` are the least, usual and largest; ``version`` is TensorRT's, for trtexec. Raises InputError for an
-    unknown target, ModelError for a file that is not ours.
-    """
-    wanted = layout_for(target)
-    _, card = read_ours(path)
-    if target != "trtexec" and card.layout != wanted:
-        raise InputError(f"{path} takes {card.layout}, and {target} gives {wanted}: export it with --layout {wanted}")
-    if target == "triton":
-        folder = out / "triton" / path.stem
-        with written_whole(folder / "1" / "model.onnx") as beside:
-            shutil.copyfile(path, beside)
-        return [folder / "1" / "model.onnx", _text(folder / "config.pbtxt", triton_config(card, path.stem, batches))]
-    if target == "deepstream":
-        return [_text(out / f"{path.stem}_tracker.yml", deepstream_yaml(card, path, batches[2]))]
-    command = trtexec_command(card, path, batches, version)
-    return [_text(out / f"{path.stem}_trtexec.sh", f"#!/bin/sh\n{command}\n")]
+VisualTracker:
+  visualTrackerType: 1    # NvDCF
+  useColorNames: 1
+  useHog: 1
+  featureImgSizeLevel: 3
+  featureFocusOffsetFactor_y: -0.1054
+  filterLr: 0.0767
+  filterChannelWeightsLr: 0.0339
+  gaussianSigma: 0.5687
 
-
-def deepstream_yaml(card: ModelCard, path: Path, batch: int) -> str:
-    """The ``ReID`` section of a low-level tracker's configuration (NvDeepSORT, NvDCF), to be merged into one.
-
-    Normalisation is in the graph, so offsets are 0 and the scale is 1; crops are stretched as in training, so the
-    aspect ratio is not kept. Mode 0 is FP32, 1 FP16 and 2 INT8; a strongly typed graph decides for itself.
-    """
-    height, width = card.input_hw
-    rows = {
-        "reidType": "2    # re-identification for association and re-association",
-        "batchSize": batch,
-        "workspaceSize": "1000    # MB",
-        "reidFeatureSize": card.embedding_dim,
-        "reidHistorySize": 100,
-        "inferDims": f"[3, {height}, {width}]",
-        "networkMode": _NETWORK_MODES[card.precision],
-        "inputOrder": "0    # NCHW",
-        "colorFormat": "0    # RGB",
-        "offsets": "[0.0, 0.0, 0.0]",
-        "netScaleFactor": 1.0,
-        "keepAspc": 0,
-        "addFeatureNormalization": "0    # the graph ends in an L2 norm",
-        "outputReidTensor": 0,
-        "onnxFile": f'"{path.resolve()}"',
-        "modelEngineFile": f'"{path.resolve().with_name(f"{path.stem}_deepstream.engine")}"',
-    }
-    body = "\n".join(f"  {name}: {value}" for name, value in rows.items())
-    title = f"# {card.architecture} {card.precision}, written by reid-edge export --for deepstream"
-    return f"%YAML:1.0\n{title}\nReID:\n{body}\n"
-
-
-def triton_config(card: ModelCard, name: str, batches: Sequence[int]) -> str:
-    """Triton's ``config.pbtxt``: ONNX Runtime, batches gathered for at most 2 ms, uint8 crops in."""
-    height, width = card.input_hw
-    preferred = ", ".join(str(batch) for batch in sorted({*batches[1:]}))
-    return f"""name: "{name}"
-backend: "onnxruntime"
-max_batch_size: {batches[2]}
-input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {height}, {width}, 3 ] }} ]
-output [ {{ name: "embeddings" data_type: TYPE_FP32 dims: [ {card.embedding_dim} ] }} ]
-dynamic_batching {{ preferred_batch_size: [ {preferred} ] max_queue_delay_microseconds: 2000 }}
+ReID:
+  reidType: 2    # re-association only; 1 is NvDeepSORT's association, 3 both
+  batchSize: {batch}
+  workspaceSize: 1000    # MB
+  reidFeatureSize: {features}
+  reidHistorySize: 100
+  inferDims: [3, {height}, {width}]
+  networkMode: {mode}    # 0 FP32, 1 FP16, 2 INT8; the graph is strongly typed and keeps its own types
+  inputOrder: 0    # NCHW
+  colorFormat: 0    # RGB
+  offsets: [0.0, 0.0, 0.0]    # mean and std are applied inside the graph
+  netScaleFactor: 1.0
+  keepAspc: 0    # crops are stretched, as in training
+  # NVIDIA's own files set 1. The two scalers give other pixels than each other and than the {resize} resize that the
+  # model was checked with: compare both on your video. With 0, tracker-width and tracker-height are multiples of 32.
+  useVPICropScaler: 0
+  addFeatureNormalization: 0    # the graph ends in an L2 norm
+  outputReidTensor: 0
+  # Relative to this file (DeepStream 9); earlier versions may want absolute paths.
+  onnxFile: {onnx}
+  modelEngineFile: {engine}    # DeepStream builds it when it is missing
 """
 
+_KNOWN = """\
+  # Exceeded by 1 of 1,000 pairs of two persons in the data set given. A target keeps up to reidHistorySize embeddings
+  # and its closest one counts, so targets match falsely more often: raise it if they do.
+  minMatchingScore4ReidSimilarity: {:.4f}"""
 
-def trtexec_command(card: ModelCard, path: Path, batches: Sequence[int], version: str | None = None) -> str:
-    """The trtexec call that builds an engine of the same types and batches as ``--engine``, with no other option of it.
+_UNKNOWN = """\
+  # Depends on the model; 0 by default, which nearly any two persons pass. Labelled crops give it:
+  #   reid-edge export MODEL --for deepstream --data DATASET
+  # minMatchingScore4ReidSimilarity:"""
 
-    Its file is another, for `reid-edge` opens no engine without a card; 10.x must be told to keep the graph's types.
-    ``version`` is the TensorRT that it is for; None says 10.3, what JetPack 6 has.
+
+def deepstream_yaml(card: ModelCard, onnx: Path, batch: int, threshold: float | None = None) -> str:
+    """A whole tracker configuration for an ONNX file at ``onnx``, relative to the folder of the configuration.
+
+    ``threshold`` is the cosine similarity from which two embeddings may be one person
+    (`reid_edge.export.handover.threshold`); None leaves it commented out, with the command that measures it.
     """
     height, width = card.input_hw
-    sizes = f"3x{height}x{width}" if card.layout == "nchw-float" else f"{height}x{width}x3"
-    shapes = [f"--{which}Shapes=images:{n}x{sizes}" for which, n in zip(("min", "opt", "max"), batches, strict=True)]
-    typed = ["--stronglyTyped"] if int((version or "10.3").split(".")[0]) == 10 else []
-    whole = path.resolve()
-    engine = whole.with_name(f"{path.stem}_trtexec.engine")
-    return shlex.join(["trtexec", f"--onnx={whole}", f"--saveEngine={engine}", *typed, *shapes])
-
-
-def _text(path: Path, content: str) -> Path:
-    with written_whole(path) as beside:
-        beside.write_text(content, encoding="utf-8")
-    return path
+    return _TEMPLATE.format(
+        title=f"{card.architecture} {card.precision}",
+        threshold=_UNKNOWN if threshold is None else _KNOWN.format(threshold),
+        batch=batch,
+        features=card.embedding_dim,
+        height=height,
+        width=width,
+        mode=_NETWORK_MODES[card.precision],
+        resize=card.resize,
+        onnx=json.dumps(str(onnx), ensure_ascii=False),
+        engine=json.dumps(f"{onnx.stem}_deepstream.engine", ensure_ascii=False),
+    )

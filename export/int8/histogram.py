@@ -1,25 +1,28 @@
-"""Histograms of magnitudes, and the ranges that INT8 makes of them (Wu et al., arXiv 2004.09602, section 4).
+"""Histograms of magnitudes, and activation ranges from them (Wu et al., arXiv 2004.09602, section 4).
 
 - ``minmax``: the largest magnitude seen. Nothing is clipped; one outlier widens every step.
 - ``percentile``: the magnitude below which 99.99 % of the numbers lie.
-- ``mse``: the range whose errors of rounding and clipping, squared and summed over the histogram, are least: a search.
+- ``mse``: the activation range with the least squared error of rounding and clipping over the histogram, by search.
 
-A histogram counts magnitudes, because a symmetric range treats both signs alike.
+A histogram counts magnitudes, because a symmetric activation range treats both signs alike. A new method is a function
+and an entry of `METHODS`, here or by ``METHODS.register``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "METHODS", "PERCENTILE", "Histogram", "histogram_of", "mse_range", "percentile_range"]
+from reid_edge.core.registry import Registry
+
+__all__ = ["BINS", "METHODS", "PERCENTILE", "Histogram", "histogram_of", "mse_range", "peak_range", "percentile_range"]
 
 Histogram = NDArray[np.int64]
 
 BINS = 8192
-"""Fine enough that a step of the narrowest range tried still spans four of them."""
+"""Fine enough that a step of the narrowest activation range tried still spans four of them."""
 
 PERCENTILE = 99.99
 """The share of numbers, in per cent, that ``percentile`` does not clip."""
@@ -35,6 +38,11 @@ def histogram_of(array: NDArray[np.float32], peak: float) -> Histogram:
     return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
 
 
+def peak_range(histogram: Histogram, peak: float) -> float:
+    """The largest magnitude itself."""
+    return peak
+
+
 def percentile_range(histogram: Histogram, peak: float, percentile: float = PERCENTILE) -> float:
     """The upper edge of the first bin up to which ``percentile`` per cent of the numbers lie.
 
@@ -47,7 +55,14 @@ def percentile_range(histogram: Histogram, peak: float, percentile: float = PERC
 
 
 def mse_range(histogram: Histogram, peak: float) -> float:
-    """The range, of those the search tries, with the least squared error of rounding to 127 steps and clipping."""
+    """The activation range, of those tried, with the least squared error of rounding to 127 steps and clipping.
+
+    A million numbers below 1 and one of 10: clipping it costs less than steps four times as wide.
+
+    >>> import numpy as np
+    >>> mse_range(np.array([10_000] * 100 + [0] * 899 + [1]), peak=10.0)
+    2.5390625
+    """
     if peak <= 0:
         return peak
     centres = (np.arange(len(histogram), dtype=np.float64) + 0.5) * (peak / len(histogram))
@@ -57,12 +72,10 @@ def mse_range(histogram: Histogram, peak: float) -> float:
     return float(candidates[int(np.argmin(errors))])
 
 
-METHODS: Mapping[str, Callable[[Histogram, float], float]] = {
-    "minmax": lambda histogram, peak: peak,
-    "percentile": percentile_range,
-    "mse": mse_range,
-}
-"""From a histogram of magnitudes over [0, peak] to a range."""
+METHODS: Registry[Callable[[Histogram, float], float]] = Registry(
+    "calibration_methods", {"minmax": peak_range, "percentile": percentile_range, "mse": mse_range}
+)
+"""From a histogram of magnitudes over [0, peak] to an activation range, by name."""
 
 
 def _squared_error(histogram: Histogram, centres: NDArray[np.float64], limit: float) -> float:

@@ -1,9 +1,9 @@
-"""An FP32 graph of ours to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of Conv and Gemm, and nowhere else.
+"""An FP32 graph to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of Conv and Gemm, and nowhere else.
 
 ::
 
     value -> QuantizeLinear -> DequantizeLinear --+
-             scale = range / 127, zero point 0    +-> Conv or Gemm -> float
+             scale = amax / 127, zero point 0     +-> Conv or Gemm -> float
     int8 weights ------------> DequantizeLinear --+      bias in float
              scale = largest of each output channel / 127
 
@@ -11,51 +11,48 @@
 arXiv 2004.09602, section 3.) The pairs say where numbers are rounded, so ONNX Runtime and a strongly typed TensorRT
 give the same embeddings up to the order of their sums.
 
-Compared before writing this pass: `onnxruntime.quantization.quantize_static`, told ``QuantizeBias=False`` and to leave
-outputs out, gives the same scales and the same int8 weights from the same ranges (a test holds the two together). By
-default it also rounds outputs, which costs cosine, and biases, which TensorRT does not parse. It only takes ranges from
-calibrators of its own, whose entropy method searches nothing, writes files and names nodes as the exporter numbered
-them. `nvidia-modelopt[onnx]` pins onnxruntime-gpu and cupy, which a device may not have.
+`onnxruntime.quantization.quantize_static` with ``QuantizeBias=False`` and outputs left out gives the same scales and
+the same int8 weights from the same activation ranges (a test compares the two). By default it also rounds outputs,
+which costs cosine, and biases, which TensorRT does not parse. It only takes activation ranges from its own calibrators,
+whose entropy method searches nothing, it writes files, and it names nodes by the exporter's numbers.
+`nvidia-modelopt[onnx]` pins onnxruntime-gpu and cupy, which a device may not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from reid_edge.errors import ModelError
+from reid_edge.export.graph.graph import Array, Graph, attribute, finish
 
-from .graph import attribute, constants, tidied
-from .int8_layers import layers, named
+from .layers import match_layers
 
 __all__ = ["quantized", "weight_scales"]
 
-Array = NDArray[Any]
-
 _LEVELS = 127
-"""The largest int8. -128 stays unused: a symmetric range has as many steps below zero as above."""
+"""The largest int8. -128 stays unused: a symmetric activation range has as many steps below zero as above."""
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
-def quantized(model: ModelProto, ranges: Mapping[str, float], keep: Collection[str] = ()) -> ModelProto:
-    """The INT8 graph of an FP32 one, as a copy.
+def quantized(graph: Graph, ranges: Mapping[str, float], keep: Collection[str] = ()) -> Graph:
+    """The INT8 graph of an FP32 one.
 
-    ``ranges`` gives the largest magnitude of each of `int8_layers.quantized_values`; what is beyond it is clipped. The
-    layers of ``keep`` (see `int8_layers.named`) stay in float. Raises ModelError when a value has no range, or one that
-    is not finite.
+    ``ranges`` gives the activation range (amax, the largest magnitude) of each of `layers.quantized_values`; numbers
+    beyond it are clipped. The layers of ``keep`` (see `layers.match_layers`) stay in float. Raises ModelError when a
+    value has no activation range, or one that is not finite.
     """
-    graph = tidied(model)
-    kept = named(graph, keep)
-    chosen = [node for name, nodes in layers(graph).items() if name not in kept for node in nodes]
-    _check_ranges({node.input[0] for node in chosen}, ranges)
-    _quantize_weights(graph.graph, chosen)
-    _quantize_inputs(graph.graph, chosen, ranges)
-    return tidied(graph)
+    kept = match_layers(graph, keep)
+    edited = graph.copy()
+    nodes = [node for name, nodes in Graph(edited).layers.items() if name not in kept for node in nodes]
+    _check_ranges({node.input[0] for node in nodes}, ranges)
+    _quantize_weights(edited.graph, nodes, graph.constants)
+    _quantize_inputs(edited.graph, nodes, ranges)
+    return finish(edited)
 
 
 def weight_scales(weights: Array, axis: int) -> NDArray[np.float32]:
@@ -72,14 +69,13 @@ def weight_scales(weights: Array, axis: int) -> NDArray[np.float32]:
 
 def _check_ranges(values: Iterable[str], ranges: Mapping[str, float]) -> None:
     if missing := sorted(set(values) - set(ranges)):
-        raise ModelError(f"{len(missing)} values have no range, {missing[0]!r} first: calibrate this very model")
+        raise ModelError(f"{len(missing)} values have no activation range, {missing[0]!r} first: calibrate this model")
     if bad := sorted(name for name in values if not (np.isfinite(ranges[name]) and ranges[name] >= 0)):
-        raise ModelError(f"the range of {bad[0]!r} is {ranges[bad[0]]}: calibrate again, on crops")
+        raise ModelError(f"the activation range of {bad[0]!r} is {ranges[bad[0]]}: calibrate again, on crops")
 
 
-def _quantize_weights(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+def _quantize_weights(graph: GraphProto, nodes: Sequence[NodeProto], floats: Mapping[str, Array]) -> None:
     """Store the weights of ``nodes`` as int8, with a DequantizeLinear before the first that reads them."""
-    floats = constants(graph)
     done: dict[str, int] = {}
     for node in nodes:
         name, axis = node.input[1], _channel_axis(node)
@@ -91,13 +87,13 @@ def _quantize_weights(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
             _add(graph, f"{name}.zero", np.zeros(len(scales), np.int8))
             inputs = [f"{name}.{part}" for part in ("int8", "scale", "zero")]
             pair = helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.dq", axis=axis)
-            _insert_before(graph, node, [pair])
+            _insert_before(graph, [other for other in nodes if other.input[1] == name], [pair])
             done[name] = axis
         assert done[name] == axis, f"{name} is read along two axes"
         node.input[1] = f"{name}.dq"
 
 
-def _quantize_inputs(graph: GraphProto, nodes: Iterable[NodeProto], ranges: Mapping[str, float]) -> None:
+def _quantize_inputs(graph: GraphProto, nodes: Sequence[NodeProto], ranges: Mapping[str, float]) -> None:
     """Put one Q/DQ pair on each value that ``nodes`` read, before the first of them."""
     _add(graph, "zero.int8", np.zeros((), np.int8))
     done: set[str] = set()
@@ -105,7 +101,7 @@ def _quantize_inputs(graph: GraphProto, nodes: Iterable[NodeProto], ranges: Mapp
         value = node.input[0]
         if value not in done:
             done.add(value)
-            # A value that was 0 on every crop has no range: any step keeps it 0.
+            # A value that was 0 on every crop has amax 0: any step keeps it 0.
             scale = np.float32(ranges[value] / _LEVELS)
             _add(graph, f"{value}.scale", np.asarray(scale if scale >= _SMALLEST_SCALE else 1, np.float32))
             parts = [f"{value}.scale", "zero.int8"]
@@ -113,7 +109,7 @@ def _quantize_inputs(graph: GraphProto, nodes: Iterable[NodeProto], ranges: Mapp
                 helper.make_node("QuantizeLinear", [value, *parts], [f"{value}.q"], name=f"{value}.q"),
                 helper.make_node("DequantizeLinear", [f"{value}.q", *parts], [f"{value}.dq"], name=f"{value}.dq"),
             ]
-            _insert_before(graph, node, pair)
+            _insert_before(graph, [other for other in nodes if other.input[0] == value], pair)
         node.input[0] = f"{value}.dq"
 
 
@@ -126,8 +122,10 @@ def _others(ndim: int, axis: int) -> tuple[int, ...]:
     return tuple(i for i in range(ndim) if i != axis)
 
 
-def _insert_before(graph: GraphProto, node: NodeProto, new: Iterable[NodeProto]) -> None:
-    place = next(i for i, other in enumerate(graph.node) if other.output[0] == node.output[0])
+def _insert_before(graph: GraphProto, nodes: Iterable[NodeProto], new: Iterable[NodeProto]) -> None:
+    """Insert ``new`` before the first of ``nodes`` in the order in which they run."""
+    written = {node.output[0] for node in nodes}
+    place = next(i for i, node in enumerate(graph.node) if node.output[0] in written)
     for i, one in enumerate(new):
         graph.node.insert(place + i, one)
 

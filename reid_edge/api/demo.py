@@ -1,151 +1,193 @@
-"""The main job on the built-in people, from drawn crops to a benchmark table and a picture of a ranked list."""
+"""The whole pipeline on drawn people, from crops to one page."""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import GateError
-from .files import written_whole
+from reid_edge.core.files import write_text
+from reid_edge.errors import GateError
+from reid_edge.training.models.names import check_architecture
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .evaluation import Evaluation
+    from reid_edge.api.demo_page import DemoReport
+    from reid_edge.data.datasets import Dataset
+    from reid_edge.export.report import ExportReport
+    from reid_edge.scoring.evaluation import Evaluation
+    from reid_edge.scoring.test_set import TestSet
+    from reid_edge.training.history import EpochReport
+    from reid_edge.training.recipe.config import TrainConfig
 
 __all__ = ["GAIN_POINTS", "run_demo"]
+
+logger = logging.getLogger(__name__)
 
 GAIN_POINTS = 30.0
 """The trained model must beat the untrained one by this many points of rank-1, or the demonstration fails."""
 
 _EPOCHS = 16
 _INPUT_HW = (128, 64)
-# Two minutes from random weights: no erasing, and half the padding for half the pixels.
+# For two minutes from random weights: no erasing, and half the padding for half the height and width.
 _SHORT_RUN: dict[str, Any] = {"erase": 0.0, "pad": 5}
-_QUERIES_DRAWN = 5
+_QUERIES_SHOWN = 5
 
 
 def run_demo(
     out: Path,
     *,
-    model: str = "mobilenetv3_large",
+    arch: str = "mobilenetv3_large",
     epochs: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] = print,
+    program: str = "reid-edge",
     show: Callable[[Any], None] = print,
-) -> None:
-    """Draw people, train, export, evaluate, benchmark and rank; everything lands in ``out``.
+) -> Path:
+    """Draw people, train, export, evaluate, benchmark and rank; write every file to ``out``, and return the page.
 
-    The crops are drawn at 128 x 64 pixels and the network reads them so, which is four times quicker than 256 x 128 and
-    enough for drawn people. A finished demonstration is repeated from its files. Raises GateError when training gained
-    fewer than `GAIN_POINTS` points of rank-1, or an export differs from PyTorch.
+    The crops are drawn at 128 x 64 pixels and the network takes that size, which is four times faster than 256 x 128
+    and enough for drawn people. A finished training is not repeated. ``show`` prints the tables, ``program`` is how the
+    reader of the page starts reid-edge.
+
+    Raises ModelError for an unknown ``arch``, GateError when an FP32 or FP16 file differs from PyTorch (INT8 may be
+    refused) and, with the page written, when training gained fewer than `GAIN_POINTS` points of rank-1.
     """
-    from .benchmarks.report import report_table
-    from .benchmarks.run import bench
-    from .synthetic import synthesize
-
+    check_architecture(arch)
     began = time.perf_counter()
-    say("1/5 drawing people")
-    people = synthesize(out / "people", seed=seed)
-    say(f"2/5 training {model} ({_INPUT_HW[0]}x{_INPUT_HW[1]} input) from random weights")
-    untrained, trained = _train(out, people, model, epochs or _EPOCHS, seed, say)
-    say("3/5 exporting FP32 and FP16, each compared with PyTorch")
-    files = _export(trained, out / "models", people)
-    say("4/5 evaluating and benchmarking")
-    report = bench(files, people, (1, 8), min_seconds=0.5)
-    exported = _evaluate_onnx(files[0], people)
-    say("5/5 ranking")
-    picture = _rank(people, files[0], out / "ranked.png")
-    show(report_table(report))
-    show(_summary(untrained, exported))
-    say(f"crops in {people}, models in {out / 'models'}, ranked lists in {picture}")
-    _finish(out, untrained, exported, report.to_dict(), time.perf_counter() - began, say)
+    logger.info("1/5 drawing people")
+    from reid_edge.benchmarks.options import BenchOptions
+    from reid_edge.benchmarks.ranked_lists import rank_by_protocol
+    from reid_edge.benchmarks.run import bench
+    from reid_edge.data.synthetic.dataset import synthesize
+    from reid_edge.scoring.test_set import TestSet
+
+    from .demo_page import DemoReport
+    from .evaluate import evaluate
+
+    with TestSet.open(synthesize(out / "people", seed=seed)) as data:
+        logger.info("2/5 training %s (%dx%d input) from random weights", arch, *_INPUT_HW)
+        untrained, history = _train(out / "run", data.dataset, arch, epochs or _EPOCHS, seed)
+        logger.info("3/5 exporting FP32, FP16 and INT8, each compared with PyTorch")
+        export = _export(out, data)
+        logger.info("4/5 evaluating, benchmarking and ranking")
+        files = [file.path for file in export.files if not file.refused]
+        query = data.dataset.split.query
+        report = DemoReport(
+            arch=arch,
+            seed=seed,
+            dataset=data.dataset,
+            untrained=untrained,
+            trained=evaluate(files[0], data, progress=True),
+            history=history,
+            export=export,
+            bench=bench(files, data, options=BenchOptions(batches=(1, 8), min_seconds=0.5)),
+            rankings=rank_by_protocol(files[0], data.dataset, query[:: -(-len(query) // _QUERIES_SHOWN)]),
+            seconds=time.perf_counter() - began,
+        )
+    return _finish(report, out, program, show)
 
 
 def _train(
-    out: Path, people: Path, model: str, epochs: int, seed: int, say: Callable[[str], None]
-) -> tuple[Evaluation, Path]:
-    """The untrained network's score, and the trained model's file."""
-    from dataclasses import replace
+    folder: Path, dataset: Dataset, arch: str, epochs: int, seed: int
+) -> tuple[Evaluation, tuple[EpochReport, ...]]:
+    """The untrained network's scores, and the history of the run in ``folder``, now finished."""
+    from reid_edge.training.history import read_history
+    from reid_edge.training.options import RunOptions
+    from reid_edge.training.run_folder import HISTORY_NAME, MODEL_NAME
 
-    from .datasets import open_dataset
-    from .evaluation import evaluate
-    from .training.checkpoint import card_of
-    from .training.inference import TorchEngine
-    from .training.loop import MODEL_NAME, train
-    from .training.recipes import recipe_for
-    from .training.run import Run
+    from .train_model import train_model
+    from .train_plan import training_config
 
-    dataset = open_dataset(people)
-    config = replace(recipe_for(model, epochs), seed=seed, input_hw=_INPUT_HW, **_SHORT_RUN)
-    fresh = Run(config, people=2).model.eval()
-    card = card_of(fresh, input_hw=config.input_hw, resize=config.resize)
-    with TorchEngine(fresh, card) as engine:
-        untrained = evaluate(engine, dataset)
-    say(f"before training: rank-1 {100 * untrained.metrics.rank(1):.1f}, mAP {100 * untrained.metrics.mAP:.1f}")
-    run = out / "run"
-    if not (run / MODEL_NAME).exists():
-        train(config, dataset, run, resume=True, eval_every=max(1, epochs // 2), say=say)
-    return untrained, run / MODEL_NAME
+    config = training_config(arch=arch, epochs=epochs, settings={"seed": seed, "input_hw": _INPUT_HW, **_SHORT_RUN})
+    untrained = _untrained(config, dataset)
+    metrics = untrained.metrics
+    logger.info("before training: rank-1 %.1f, mAP %.1f", 100 * metrics.rank(1), 100 * metrics.mAP)
+    if not (folder / MODEL_NAME).exists():
+        run = RunOptions(resume=True, eval_every=max(1, epochs // 4))
+        train_model(dataset, folder, config=config, run=run)
+    return untrained, read_history(folder / HISTORY_NAME)
 
 
-def _export(trained: Path, models: Path, people: Path) -> list[Path]:
-    from .export.onnx import export_model, parity_crops
-    from .training.checkpoint import load_model
+def _untrained(config: TrainConfig, dataset: Dataset) -> Evaluation:
+    """The scores of the network as training begins: random weights of the seed."""
+    from reid_edge.scoring.evaluation import evaluate
+    from reid_edge.training.models.checkpoint import card_of
+    from reid_edge.training.models.torch_engine import TorchEngine
+    from reid_edge.training.trainer import Trainer
 
-    network, card = load_model(trained)
-    exported = export_model(network, card, models, parity_crops(card, people), precisions=("fp32", "fp16"))
-    return [file.path for file in exported]
-
-
-def _evaluate_onnx(model: Path, people: Path) -> Evaluation:
-    from .evaluation import evaluate
-
-    return evaluate(model, people)
+    network = Trainer(config, identities=2).model.eval()
+    with TorchEngine(network, card_of(network, input_hw=config.input_hw, resize=config.resize)) as engine:
+        return evaluate(engine, dataset, progress=True)
 
 
-def _rank(people: Path, model: Path, picture: Path) -> Path:
-    from .datasets import crops_in
-    from .ranking import draw_ranking, rank_files
+def _export(out: Path, data: TestSet) -> ExportReport:
+    """The files of every precision; only INT8 may be refused."""
+    from reid_edge.export.int8.plan import Int8Options
+    from reid_edge.training.run_folder import MODEL_NAME
 
-    crops = crops_in(people / "query")
-    queries = crops[:: max(1, len(crops) // _QUERIES_DRAWN)][:_QUERIES_DRAWN]
-    draw_ranking(rank_files(queries, people / "bounding_box_test", model), picture)
-    return picture
+    from .export_model import export_model
+
+    report = export_model(
+        out / "run" / MODEL_NAME,
+        out / "models",
+        precisions=("fp32", "fp16", "int8"),
+        data=data,
+        int8=Int8Options(calibrate=data.dataset.root),
+    )
+    for file in report.files:
+        if file.refused and file.precision != "int8":
+            raise file.refused
+        if file.refused:
+            logger.info("refused and not written, %s: %s", file.path, file.refused)
+    return report
 
 
-def _summary(untrained: Evaluation, trained: Evaluation) -> Table:
-    from rich.table import Table
+def _finish(report: DemoReport, out: Path, program: str, show: Callable[[Any], None]) -> Path:
+    """Print the tables, write ``demo.json`` and the page; raise GateError when training gained too little."""
+    from .demo_page import write_demo_page
 
-    table = Table("model", "rank-1", "rank-5", "mAP", "mINP", title="drawn people, never seen in training")
-    for name, result in (("untrained", untrained), ("trained, exported", trained)):
+    show(_speeds(report))
+    show(_scores(report))
+    for warning in report.bench.warnings:
+        logger.warning("%s", warning)
+    logger.info("5/5 writing the page")
+    write_text(out / "demo.json", json.dumps(report.to_dict(), indent=1) + "\n")
+    page = write_demo_page(report, out / "index.html", program)
+    gained = f"training gained {report.gain_points:.1f} points of rank-1"
+    if report.gain_points < GAIN_POINTS:
+        raise GateError(f"{gained}, under {GAIN_POINTS:g}: give more --epochs")
+    logger.info("%s; this run took %.0f s", gained, report.seconds)
+    logger.info("scores move by a few points with seed, threads and processor: here %s", report.conditions)
+    return page
+
+
+def _scores(report: DemoReport) -> Table:
+    table = _table("drawn people, none of them trained on", ("model", "rank-1", "rank-5", "mAP", "mINP"))
+    for name, result in (("untrained", report.untrained), ("trained, exported", report.trained)):
         metrics = result.metrics
-        shown = (metrics.rank(1), metrics.rank(5), metrics.mAP, metrics.mINP)
-        table.add_row(name, *(f"{100 * value:.1f}" for value in shown))
+        figures = (metrics.rank(1), metrics.rank(5), metrics.mAP, metrics.mINP)
+        table.add_row(name, *(f"{100 * value:.1f}" for value in figures))
     return table
 
 
-def _finish(
-    out: Path,
-    untrained: Evaluation,
-    trained: Evaluation,
-    bench: dict[str, Any],
-    seconds: float,
-    say: Callable[[str], None],
-) -> None:
-    gain = 100 * (trained.metrics.rank(1) - untrained.metrics.rank(1))
-    content = {
-        "untrained": untrained.to_dict(),
-        "trained": trained.to_dict(),
-        "rank1_gain_points": gain,
-        "bench": bench,
-        "seconds": seconds,
-    }
-    with written_whole(out / "demo.json") as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    if gain < GAIN_POINTS:
-        raise GateError(f"training gained {gain:.1f} points of rank-1, under {GAIN_POINTS:g}: give --epochs more")
-    say(f"training gained {gain:.1f} points of rank-1; everything took {seconds:.0f} s")
+def _speeds(report: DemoReport) -> Table:
+    from reid_edge.benchmarks.html.models import BENCH_TITLES, bench_cells
+
+    table = _table(f"{report.arch}: a batch, from files to embeddings", BENCH_TITLES[1:])
+    for row in report.bench.rows:
+        table.add_row(*bench_cells(row)[1:])
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name == columns[0] else "right", no_wrap=True)
+    return table

@@ -1,37 +1,35 @@
-"""Open a data set: find its layout, list its crops, keep to its protocol.
-
-Market-1501 and DukeMTMC-reID have the same folders. They are told apart by the name of a folder on the path, and by
-their file names: ``c1s1_`` is Market-1501's, ``c2_f0046182`` Duke's.
-"""
+"""Open a data set: detect its layout, list its crops, keep to its protocol."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import DatasetError, InputError
-from .files import require_folder
-from .layouts import LAYOUTS, Layout, Listing, images_below, market_name
-from .manifest import MANIFEST_SUFFIXES, read_manifest
-from .records import Crop, Split
+from reid_edge.core.names import did_you_mean
+from reid_edge.errors import DatasetError, InputError
 
-__all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "market_name", "mixed", "open_dataset", "require"]
+from .readers.base import contents_of
+from .readers.crops import crops_in
+from .readers.registry import READERS, choose_reader
+from .records import Crop, Listing, Split
 
-LAYOUT_NAMES = (*LAYOUTS, "manifest", "crops")
-"""What ``layout`` may be. "crops" is any folder of images of nobody knows whom, to train on with a teacher alone."""
+__all__ = ["LAYOUT_NAMES", "Dataset", "crops_in", "mixed", "open_dataset", "require"]
 
-_DUKE_FRAME = re.compile(r"\d+_c\d_f\d+")
+LAYOUT_NAMES = tuple(reader.name for reader in READERS)
+"""What ``layout`` may be, but for readers that a program registers.
+
+"crops" is any folder of images without labels, to train on with a teacher alone.
+"""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set, opened. ``part`` is what queries and gallery are: "test", or "val" where the set has one.
+    """A data set, opened; its protocol facts are those of its `reid_edge.data.readers.base.DatasetReader`.
 
-    ``same_camera_filter`` is false for LaST, where every crop has a camera number of its own. ``notices`` are for
-    people to read. ``listing`` also says how many crops were junk and which names did not parse. ``published`` are
-    the crops to train on, queries and gallery of the public set; None when this is another set in its layout.
+    ``part`` is what queries and gallery are: "test", or "val" where the set has one. ``listing`` also says how many
+    crops were junk and which names did not parse. ``published`` are the public set's train, query and gallery crops
+    in number; ``is_public`` is False for other data in the same layout, which need not match them.
     """
 
     name: str
@@ -43,73 +41,93 @@ class Dataset:
     one_numbering: bool = True
     notices: tuple[str, ...] = ()
     published: tuple[int, int, int] | None = None
+    is_public: bool = False
+    distractor: int | None = None
+    labelled: bool = True
+
+    def __repr__(self) -> str:
+        split = self.split
+        counts = f"{len(split.train)} train, {len(split.query)} query and {len(split.gallery)} gallery crops"
+        return f"<Dataset {self.name} ({self.layout}, {self.part}) at {str(self.root)!r}: {counts}>"
 
     @property
     def split(self) -> Split:
         """Crops to train on, queries and gallery."""
         return self.listing.split
 
+    def name_of(self, pid: int) -> str:
+        """What the data set calls a person: a name where it has names, else the id itself."""
+        return self.listing.names.get(pid, str(pid))
+
 
 def open_dataset(path: Path | str, layout: str | None = None, part: str = "test") -> Dataset:
     """Open the data set at ``path``: a folder in a known layout, or a CSV or Parquet manifest.
 
-    ``layout`` is one of `LAYOUT_NAMES`, found out when None. Raises DatasetError when no layout fits or nothing is
-    there, InputError when the path is missing or ``part`` is none of the set's.
+    ``layout`` is one of `LAYOUT_NAMES`, auto-detected when None. Raises DatasetError when no layout fits or there are
+    no crops, InputError when the path is missing or the set has no such ``part``.
+
+    >>> import tempfile
+    >>> from reid_edge.data.synthetic.dataset import synthesize
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     drawn = synthesize(
+    ...         Path(folder) / "drawn", identities=2, test_identities=2, cameras=2, size_hw=(64, 32), progress=False
+    ...     )
+    ...     dataset = open_dataset(drawn)
+    >>> dataset.layout, sorted({crop.pid for crop in dataset.split.train})
+    ('market1501', [1, 2])
     """
-    path = Path(path)
-    if layout is not None and layout not in LAYOUT_NAMES:
-        raise InputError(f"layout {layout!r} is unknown: give one of {', '.join(LAYOUT_NAMES)}")
-    if layout == "manifest" or (layout is None and path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES):
-        _check_part(part, ("test",), "a manifest")
-        return Dataset(path.stem, "manifest", path, read_manifest(path))
-    path = require_folder(path, "a data set without a .csv or .parquet manifest")
-    if layout == "crops":
-        _check_part(part, ("test",), "a folder of crops")
-        crops = tuple(Crop(crop, number, 0) for number, crop in enumerate(crops_in(path)))
-        return Dataset(path.name, "crops", path, Listing(Split(train=crops)))
-    row, home = _found(path, layout)
-    _check_part(part, row.parts, row.title)
-    listing = row.read(home, part)
+    reader, home = choose_reader(Path(path), layout)
+    if part not in reader.parts:
+        known = f"give {' or '.join(reader.parts)}{did_you_mean(part, reader.parts)}"
+        raise InputError(f"{reader.title} has no part {part!r}: {known}")
+    listing = reader.read(home, part)
     if not any((listing.split.train, listing.split.query, listing.split.gallery)):
-        raise DatasetError(f"{home} is laid out as {row.title} and holds no crops: {_seen(home)}")
+        raise DatasetError(f"{home} is laid out as {reader.title} and holds no crops: {contents_of(home)}")
     return Dataset(
-        name=row.title if home.name in row.nested or home.name == row.title else home.name,
-        layout=row.name,
+        name=reader.display_name(home),
+        layout=reader.name,
         root=home,
         listing=listing,
         part=part,
-        same_camera_filter=row.same_camera_filter,
-        one_numbering=row.one_numbering,
-        notices=row.notices,
-        published=row.published.get(part) if _is_the_public_set(row, home) else None,
+        same_camera_filter=reader.same_camera_filter,
+        one_numbering=reader.one_numbering,
+        notices=reader.notices,
+        published=reader.published.get(part),
+        is_public=part in reader.published and reader.is_public(home),
+        distractor=reader.distractor,
+        labelled=reader.labelled,
     )
 
 
 def mixed(datasets: Sequence[Dataset]) -> Dataset:
-    """Train on all of ``datasets``, score on the first; one is returned as it is.
+    """Train on all of ``datasets``, score on the first; a single one is returned as it is.
 
-    People and cameras of different sets are different: each set's person ids are moved past those before it (junk and
-    distractors are not trained on, so ids are from 0), and so are its cameras. Raises InputError when the same folder
-    is given twice.
+    Persons and cameras of different sets are different: each set's ids are moved past those of the sets before it.
+    Ids to train on are 0 or more, since junk and distractors are left out. Raises InputError for a folder given twice.
     """
     first = datasets[0]
     roots = [each.root.resolve() for each in datasets]
     if twice := {str(root) for root in roots if roots.count(root) > 1}:
         raise InputError(f"{', '.join(sorted(twice))} is given twice: name each data set once")
-    train: list[Crop] = []
-    for each in datasets:
-        pids = max((crop.pid for crop in train), default=-1) + 1
+    train = list(first.split.train)
+    names = dict(first.listing.names)
+    scored = first.split.query + first.split.gallery
+    for each in datasets[1:]:
+        pids = max((*(crop.pid for crop in (*train, *scored)), *names), default=-1) + 1
         cameras = max((crop.camid for crop in train), default=-1) + 1
         train += [Crop(crop.path, crop.pid + pids, crop.camid + cameras) for crop in each.split.train]
+        names |= {pid + pids: name for pid, name in each.listing.names.items()}
     if len(datasets) == 1:
         return first
     return replace(
         first,
         name=" + ".join(each.name for each in datasets),
-        listing=replace(first.listing, split=replace(first.split, train=tuple(train))),
+        listing=replace(first.listing, split=replace(first.split, train=tuple(train)), names=names),
         one_numbering=False,
         notices=tuple(dict.fromkeys(notice for each in datasets for notice in each.notices)),
         published=None,
+        is_public=False,
+        labelled=all(each.labelled for each in datasets),
     )
 
 
@@ -122,55 +140,3 @@ def require(dataset: Dataset, *parts: str) -> None:
                 f"{dataset.root} ({dataset.layout}) has no {part} crops: "
                 f"see what was found with  reid-edge data inspect {dataset.root}"
             )
-
-
-def crops_in(folder: Path | str) -> list[Path]:
-    """Every image below ``folder``, sorted. Raises DatasetError when there is none."""
-    folder = require_folder(folder, "crops")
-    crops = images_below(folder, deep=True)
-    if not crops:
-        raise DatasetError(f"{folder} holds no images: give a folder of JPEG or PNG crops")
-    return crops
-
-
-def _found(path: Path, layout: str | None) -> tuple[Layout, Path]:
-    rows = [LAYOUTS[layout]] if layout else list(LAYOUTS.values())
-    homes = {row.name: home for row in rows if (home := row.home(path)) is not None}
-    if not homes:
-        raise DatasetError(f"{path} is in no known layout: {_wanted(rows)}; {_seen(path)}")
-    if "dukemtmc" in homes and homes["dukemtmc"] == homes.get("market1501"):
-        del homes["market1501" if _is_duke(homes["dukemtmc"]) else "dukemtmc"]
-    if len(homes) > 1:
-        raise DatasetError(f"{path} holds several data sets: give the folder of one: {_named(homes)}")
-    ((name, home),) = homes.items()
-    return LAYOUTS[name], home
-
-
-def _is_duke(home: Path) -> bool:
-    crops = (crop.name for name in ("query", "bounding_box_test") for crop in images_below(home / name))
-    sample = next((name for name in crops if market_name(name)), "")
-    return "duke" in home.name.lower() or _DUKE_FRAME.match(sample) is not None
-
-
-def _is_the_public_set(row: Layout, home: Path) -> bool:
-    """Market-1501's layout is everybody's, the built-in set's too; the others' are theirs alone."""
-    return row.name != "market1501" or "market" in home.name.lower()
-
-
-def _named(homes: Mapping[str, Path]) -> str:
-    return ", ".join(f"{home} ({name})" for name, home in homes.items())
-
-
-def _check_part(part: str, known: tuple[str, ...], what: str) -> None:
-    if part not in known:
-        raise InputError(f"{what} has no part {part!r}: give {' or '.join(known)}")
-
-
-def _wanted(rows: list[Layout]) -> str:
-    wanted = "; ".join(dict.fromkeys(f"{' + '.join(row.markers)} ({row.title})" for row in rows))
-    return f"looked for {wanted}"
-
-
-def _seen(path: Path) -> str:
-    names = sorted(entry.name for entry in path.iterdir())[:6]
-    return f"found {', '.join(names)}" if names else "the folder is empty"

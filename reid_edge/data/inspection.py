@@ -1,19 +1,22 @@
-"""What a data set holds, and what is wrong with it, before a night of training finds out."""
+"""Inspect a data set before training: what it holds, and its problems."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reid_edge.core.log import printable
+from reid_edge.core.pools import thread_pool
+from reid_edge.core.progress import phase, track
+from reid_edge.errors import ImageError
+
 from .datasets import Dataset, open_dataset
-from .errors import ImageError
-from .images import read
-from .progress import track
-from .records import Crop
+from .decoding import read
+from .records import Crop, Split
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,29 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "Inspection", "Problem", "inspect_dataset", "inspection_table"]
 
 _LISTED = 5
-"""How many problems of one kind are spelled out; all are counted."""
+"""How many problems of one kind are listed; all are counted."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many crops, people and cameras one split holds; ``distractors`` are crops of nobody (person 0)."""
+    """Crops, identities and cameras of one split; ``distractors`` are crops without an identity in the data set.
+
+    ``cameras`` is None where the data set does not say which camera took a crop.
+    """
 
     crops: int
-    people: int
-    cameras: int
+    identities: int
+    cameras: int | None
     distractors: int
 
     @classmethod
-    def of(cls, crops: Sequence[Crop], zero_is_nobody: bool) -> Counts:
-        """Count a split. Where ``zero_is_nobody``, person 0 is a distractor and no person."""
-        nobody = sum(crop.pid == 0 for crop in crops) if zero_is_nobody else 0
-        people = {crop.pid for crop in crops} - ({0} if zero_is_nobody else set())
-        return cls(len(crops), len(people), len({crop.camid for crop in crops}), nobody)
+    def of(cls, crops: Sequence[Crop], dataset: Dataset) -> Counts:
+        """Count a split of a data set."""
+        distractors = sum(crop.pid == dataset.distractor for crop in crops)
+        identities = {crop.pid for crop in crops} - {dataset.distractor}
+        cameras = len({crop.camid for crop in crops}) if dataset.same_camera_filter else None
+        return cls(len(crops), len(identities), cameras, distractors)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong: ``kind`` groups, ``message`` says it, ``path`` is the file where there is one."""
+    """One problem: ``kind`` is what problems are grouped by, ``path`` the file where there is one."""
 
     kind: str
     message: str
@@ -53,13 +60,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect_dataset` found. ``kinds`` counts all problems by kind; ``problems`` lists the first few of each."""
+    """What `inspect_dataset` found. ``kinds`` counts all problems by kind; ``problems`` lists the first few of each.
+
+    ``distractor`` is the person id of distractors, None where the data set has none. ``names`` are those of its
+    persons, where it has names. ``use`` says what cannot be done with the set, "" where all can.
+    """
 
     name: str
     layout: str
     root: str
     part: str
     splits: dict[str, Counts]
+    use: str
+    names: tuple[str, ...]
+    distractor: int | None
     junk: int
     kinds: dict[str, int]
     problems: tuple[Problem, ...]
@@ -73,17 +87,18 @@ class Inspection:
 def inspect_dataset(
     path: Path | str, layout: str | None = None, part: str = "test", check_images: bool = True
 ) -> Inspection:
-    """Count people, cameras and crops of each split, and look for what would hurt.
+    """Count identities, cameras and crops of each split, and look for problems.
 
-    Looked for: empty splits; files whose names do not parse; with ``check_images`` crops that cannot be decoded or
-    have no pixels; people to train on and queries that only one camera saw; people in both train and test; crops
-    listed twice; counts other than the published. Raises as `open_dataset` does; problems are found, not raised.
+    These are: empty splits; files whose names do not parse; with ``check_images`` crops that cannot be decoded or
+    have no pixels; training identities and queries that only one camera saw; identities in both train and test; crops
+    listed twice; counts that differ from the published ones. Raises what `open_dataset` raises; problems are returned.
     """
-    dataset = open_dataset(path, layout, part)
+    with phase(f"reading {path}"):
+        dataset = open_dataset(path, layout, part)
     split = dataset.split
-    zero_is_nobody = dataset.layout in {"market1501", "dukemtmc"}
     parts = {"train": split.train, "query": split.query, "gallery": split.gallery}
-    found = list(_problems(dataset))
+    with phase("looking for problems"):
+        found = list(_problems(dataset))
     if check_images:
         found += _unreadable([crop.path for crops in parts.values() for crop in crops])
     return Inspection(
@@ -91,7 +106,10 @@ def inspect_dataset(
         layout=dataset.layout,
         root=str(dataset.root),
         part=dataset.part,
-        splits={name: Counts.of(crops, zero_is_nobody) for name, crops in parts.items()},
+        splits={name: Counts.of(crops, dataset) for name, crops in parts.items()},
+        use=_use(split),
+        names=tuple(dataset.listing.names.values()),
+        distractor=dataset.distractor,
         junk=dataset.listing.junk,
         kinds=dict(Counter(problem.kind for problem in found)),
         problems=tuple(_first_of_each_kind(found)),
@@ -100,56 +118,82 @@ def inspect_dataset(
 
 
 def inspection_table(inspection: Inspection) -> RenderableType:
-    """A table of the splits, then what is wrong."""
+    """A table of the splits, then what to know of the set, then its problems."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     title = f"{inspection.name}: layout {inspection.layout}, {inspection.part} part"
-    table = Table("split", "crops", "people", "cameras", "distractors", title=_line(title))
+    splits = Table("split", box=SIMPLE_HEAD, title=_line(title), title_justify="left", padding=(0, 1), show_edge=False)
+    for column in ("crops", "identities", "cameras", "distractors"):
+        splits.add_column(column, justify="right")
     for name, counts in inspection.splits.items():
-        table.add_row(name, *(str(value) for value in asdict(counts).values()))
-    lines = [_line(f"note: {notice}") for notice in inspection.notices]
-    if inspection.junk:
-        kinds = "person below 0, or person 0 outside the gallery"
-        lines.append(Text(f"{inspection.junk} crops are junk ({kinds}) and were left out, as the protocol says"))
+        splits.add_row(name, *("-" if value is None else f"{value:,}" for value in asdict(counts).values()))
+    facts = Table.grid(padding=(0, 2))
+    for label, fact in _facts(inspection):
+        facts.add_row(label, _line(fact))
+    problems: list[RenderableType] = []
     for kind, count in inspection.kinds.items():
-        lines.append(Text(f"{kind}: {count}", style="bold yellow"))
         own = [problem for problem in inspection.problems if problem.kind == kind]
-        lines += [_line(f"  {problem.message}") for problem in own]
-        lines += [Text(f"  and {count - len(own)} more")] if count > len(own) else []
-    return Group(table, *lines, *([] if inspection.kinds else [Text("nothing wrong was found", style="green")]))
+        lines = [_line(problem.message) for problem in own]
+        lines += [Text(f"and {count - len(own)} more")] if count > len(own) else []
+        problems += [Text(f"{kind}: {count}", style="bold yellow"), Padding(Group(*lines), (0, 0, 0, 2))]
+    return Group(splits, "", facts, *(problems or [Text("no problems found", style="green")]))
+
+
+def _facts(inspection: Inspection) -> Iterator[tuple[str, str]]:
+    """What is worth knowing and no problem, with a label each."""
+    if names := inspection.names:
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        yield "persons", ", ".join(names[:_LISTED]) + more
+    if inspection.junk:
+        outside = "" if inspection.distractor is None else f", or person {inspection.distractor} outside the gallery"
+        yield "junk", f"{inspection.junk:,} left out by the protocol: person below 0{outside}"
+    for note in (inspection.use, *inspection.notices):
+        if note:
+            yield "note", note
+
+
+def _use(split: Split) -> str:
+    """What a set without a training or a test part is for."""
+    if split.train and not (split.query or split.gallery):
+        return "no query and gallery crops: this set can be trained on, and not scored"
+    if split.query and split.gallery and not split.train:
+        return "no train crops: this set can be scored, and not trained on"
+    return ""
 
 
 def _line(text: str) -> Text:
-    """File names may hold line breaks, terminal codes or bytes that are no text: those are shown escaped."""
+    """One line of text, whatever file names hold."""
     from rich.text import Text
 
-    return Text("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text))
+    return Text(printable(text))
 
 
 def _problems(dataset: Dataset) -> Iterator[Problem]:
     split = dataset.split
-    for name, crops in zip(("train", "query", "gallery"), _parts(dataset), strict=True):
-        if not crops:
-            use = "train on" if name == "train" else "evaluate with"
-            yield Problem("empty splits", f"there are no {name} crops: this set cannot be used to {use}")
+    for name in ("query", "gallery"):
+        if not getattr(split, name) and not _use(split):
+            yield Problem("empty splits", f"there are no {name} crops: this set cannot be scored")
     for path in dataset.listing.unparsed:
-        yield Problem("names that do not parse", f"{path.name}: left out; rename it or use a manifest", str(path))
+        name = os.path.relpath(path, dataset.root)
+        yield Problem("names that do not parse", f"{name}: left out; rename or move it, or use a manifest", str(path))
     if dataset.same_camera_filter:
-        yield from _one_camera(split.train)
-        yield from _without_match(split.query, split.gallery)
+        yield from _one_camera(dataset)
+    yield from _without_match(dataset)
     if dataset.one_numbering:
         shared = {crop.pid for crop in split.train} & {crop.pid for crop in (*split.query, *split.gallery)}
         for pid in sorted(shared):
-            message = f"person {pid} is trained on and tested on: the score will flatter the model"
-            yield Problem("people in train and test", message)
+            message = f"person {dataset.name_of(pid)} is in both train and test: the score will be too high"
+            yield Problem("identities in train and test", message)
     for path, count in Counter(crop.path for part in _parts(dataset) for crop in part).items():
         if count > 1:
             yield Problem("crops listed twice", f"{path.name} is listed {count} times", str(path))
     counts = tuple(len(part) for part in _parts(dataset))
-    if dataset.published and counts != dataset.published:
-        message = f"{counts} train, query and gallery crops, published are {dataset.published}: a subset, or damaged"
+    if dataset.is_public and counts != dataset.published:
+        message = f"{counts} train, query and gallery crops, published are {dataset.published}: a subset, or incomplete"
         yield Problem("not the published counts", message)
 
 
@@ -157,28 +201,32 @@ def _parts(dataset: Dataset) -> tuple[tuple[Crop, ...], ...]:
     return dataset.split.train, dataset.split.query, dataset.split.gallery
 
 
-def _one_camera(train: Sequence[Crop]) -> Iterator[Problem]:
+def _one_camera(dataset: Dataset) -> Iterator[Problem]:
     cameras: dict[int, set[int]] = {}
-    for crop in train:
+    for crop in dataset.split.train:
         cameras.setdefault(crop.pid, set()).add(crop.camid)
     for pid, seen in sorted(cameras.items()):
         if len(seen) == 1:
-            message = f"person {pid} was seen by camera {min(seen)} alone: nothing is learned across cameras"
-            yield Problem("people to train on in one camera only", message)
+            person = f"person {dataset.name_of(pid)}"
+            message = f"{person} was seen by camera {min(seen)} only: nothing is learned across cameras"
+            yield Problem("training identities in one camera only", message)
 
 
-def _without_match(query: Sequence[Crop], gallery: Sequence[Crop]) -> Iterator[Problem]:
+def _without_match(dataset: Dataset) -> Iterator[Problem]:
+    needed = "crop by another camera" if dataset.same_camera_filter else "crop"
     cameras: dict[int, set[int]] = {}
-    for crop in gallery:
+    for crop in dataset.split.gallery:
         cameras.setdefault(crop.pid, set()).add(crop.camid)
-    for crop in query:
+    for crop in dataset.split.query:
         if not cameras.get(crop.pid, set()) - {crop.camid}:
-            message = f"{crop.path.name}: person {crop.pid} is in no other camera of the gallery; it does not count"
+            message = (
+                f"{crop.path.name}: person {dataset.name_of(crop.pid)} has no {needed} in the gallery; not counted"
+            )
             yield Problem("queries without a match", message, str(crop.path))
 
 
 def _unreadable(paths: Sequence[Path]) -> list[Problem]:
-    with ThreadPoolExecutor() as pool:
+    with thread_pool() as pool:
         found = track(pool.map(_decoded, paths), f"decoding {len(paths)} crops", len(paths))
         return [problem for problem in found if problem is not None]
 

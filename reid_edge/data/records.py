@@ -1,33 +1,16 @@
-"""The nouns that the rooms hand to each other."""
+"""The records that the packages hand to each other: crops, splits, ranked lists."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crop", "Ranking", "Split"]
+from .readers.listing import Crop, Listing, Split
 
-
-@dataclass(frozen=True)
-class Crop:
-    """One person crop on disk: who it shows, and which camera saw it."""
-
-    path: Path
-    pid: int
-    camid: int
-
-
-@dataclass(frozen=True)
-class Split:
-    """The three parts of a re-identification data set; any may be empty."""
-
-    train: tuple[Crop, ...] = ()
-    query: tuple[Crop, ...] = ()
-    gallery: tuple[Crop, ...] = ()
+__all__ = ["Crop", "Listing", "Ranking", "Split"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +24,14 @@ class Ranking:
     indices: NDArray[np.int64]
     distances: NDArray[np.float32]
     labels: Sequence[str]
+
+    def __repr__(self) -> str:
+        queries, k = self.indices.shape
+        nearest = ""
+        if queries and k:
+            label, distance = self.named(0)[0]
+            nearest = f"; nearest to the first: {label!r} at {distance:.4f}"
+        return f"<Ranking: the {k} closest of {len(self.labels)} to each of {queries} queries{nearest}>"
 
     def named(self, query: int) -> list[tuple[str, float]]:
         """The ``(label, distance)`` pairs of one query row, best first."""

@@ -1,10 +1,9 @@
-"""Crops in, embeddings out: the door that most programs use."""
+"""Crops in, embeddings out: what most programs use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +11,14 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import ModelCard
-from .engine import Engine, open_engine
-from .errors import InputError
-from .images import Source, check_method, crops_of
-from .progress import track
+from reid_edge.card import ModelCard
+from reid_edge.core.pools import thread_pool
+from reid_edge.core.progress import track
+from reid_edge.data.images import Source, check_method, crops_of
+from reid_edge.engines.base import Engine
+from reid_edge.engines.facts import EngineFacts
+from reid_edge.engines.registry import open_engine
+from reid_edge.errors import InputError
 
 __all__ = ["Embedder"]
 
@@ -24,15 +26,17 @@ __all__ = ["Embedder"]
 class Embedder:
     """Embeds files, arrays and frames with one model.
 
-    ::
+    >>> frame = np.zeros((480, 640, 3), np.uint8)  # a video frame, with two detections
+    >>> with Embedder(model_file) as embedder:
+    ...     embeddings = embedder.embed([frame[40:300, 80:190], frame[60:290, 300:400]])
+    >>> embeddings.shape, embeddings.dtype
+    ((2, 24), dtype('float32'))
 
-        with Embedder("osnet_x0_25_fp32.onnx") as embedder:
-            embeddings = embedder.embed(["a.jpg", frame[40:300, 80:190]])  # float32 [2, D]
-
-    ``model`` is a model file, which the Embedder opens and closes, or an open Engine, which its maker closes.
-    Without ``with`` a file is opened by the first use and closed by `close` or with the process. ``batch`` is
-    the most crops to run at once. ``resize`` replaces the card's way to the input size
-    (`reid_edge.images.RESIZES`), ``threads`` bounds the CPU threads of a model file.
+    ``model`` is a model file, which the Embedder opens and closes, or an open Engine, which the caller closes.
+    Without ``with`` a file is opened by the first use and closed by `close` or with the process. A closed Embedder is
+    not opened again; its `card` stays known. ``batch`` is the maximum number of crops to run at once. ``resize``
+    replaces the card's resize method (`reid_edge.data.images.RESIZES`), ``threads`` bounds the CPU threads of a model
+    file.
 
     One thread at a time may use an Embedder: give each its own, on one shared engine if that allows it.
     """
@@ -48,7 +52,7 @@ class Embedder:
         if batch < 1:
             raise InputError(f"a batch of {batch} takes no crops: give 1 or more")
         if threads is not None and not isinstance(model, Path | str):
-            raise InputError("threads is for model files: set it where the engine is made")
+            raise InputError("threads is for model files: give it to open_engine instead")
         self._model = model
         self._batch = batch
         self._resize = None if resize is None else check_method(resize)
@@ -56,31 +60,37 @@ class Embedder:
         self._engine: Engine | None = None
         self._card: ModelCard | None = None
         self._owned = ExitStack()
+        self._closed = False
 
     @property
     def card(self) -> ModelCard:
-        """What the model says of itself; opens a model file that was not open yet."""
+        """The model's card; opens the model file if it is not open yet."""
         if self._card is None:
             self._opened()
         assert self._card is not None
         return self._card
 
     @property
+    def facts(self) -> EngineFacts:
+        """What computes the embeddings; opens the model file if it is not open yet."""
+        return self._opened().facts
+
+    @property
     def resize(self) -> str:
-        """How crops come to the input size: what was asked for, else what the card says."""
+        """The resize method: the one asked for, else the card's."""
         return self._resize or self.card.resize
 
     def embed(
         self,
         sources: Source | Iterable[Source],
-        channel_order: str = "RGB",
+        color: str = "rgb",
         progress: bool = False,
     ) -> NDArray[np.float32]:
         """Embed crops: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
 
-        ``sources`` are paths of files and arrays that `reid_edge.images.as_rgb` takes, mixed as they come,
-        from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. No crops give [0, D].
-        ``channel_order`` is that of the arrays ("BGR" for OpenCV's frames). However many there are, about two
+        ``sources`` are paths of files and arrays that `reid_edge.data.decoding.as_rgb` takes, in any mixture,
+        from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops is [0, D].
+        ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two
         batches are in memory at once. ``progress`` shows a bar on standard error.
 
         Raises ImageError for a source that cannot be read and ModelError for a model that cannot be run;
@@ -88,15 +98,22 @@ class Embedder:
         """
         engine = self._opened()
         crops = _as_many(sources)
-        if progress:
-            crops = track(crops, "embedding")
-        parts = [engine.run(images) for images in self._batches(crops, channel_order)]
+        with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
+            parts = [engine.run(images) for images in self._batches(shown, color)]
         return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
 
     def close(self) -> None:
-        """Free the model, if the Embedder opened it. The next use opens it again."""
+        """Free the model, if the Embedder opened it. Later uses raise InputError."""
         self._engine = None
+        self._closed = True
         self._owned.close()
+
+    def __repr__(self) -> str:
+        file = f" {str(self._model)!r}" if isinstance(self._model, Path | str) else ""
+        if self._engine is None or self._card is None:
+            return f"<Embedder{file}: {'closed' if self._closed else 'not open yet'}>"
+        model = f"{self._card.architecture} {self._card.precision} on {self._engine.backend}"
+        return f"<Embedder{file}: {model}, {self._card.embedding_dim} dimensions, batches of {self._batch}>"
 
     def __enter__(self) -> Embedder:
         self._opened()
@@ -108,6 +125,8 @@ class Embedder:
         self.close()
 
     def _opened(self) -> Engine:
+        if self._closed:
+            raise InputError("this Embedder is closed: make another, or keep it open with  with Embedder(model)")
         if self._engine is None:
             engine = self._model
             with ExitStack() as on_failure:
@@ -118,17 +137,17 @@ class Embedder:
             self._engine, self._card = engine, engine.card
         return self._engine
 
-    def _batches(self, sources: Iterable[Source], channel_order: str) -> Iterator[NDArray[np.uint8]]:
+    def _batches(self, sources: Iterable[Source], color: str) -> Iterator[NDArray[np.uint8]]:
         input_hw, resize = self.card.input_hw, self.resize
 
         def prepared(first: int, chunk: list[Source]) -> NDArray[np.uint8]:
-            return crops_of(chunk, input_hw, resize, channel_order, first)
+            return crops_of(chunk, input_hw, resize, color, first)
 
         return _one_ahead(prepared, _chunks(sources, min(self._batch, self._opened().max_batch)))
 
 
 def _as_many(sources: Source | Iterable[Source]) -> Iterable[Source]:
-    """Make an iterable of what may be one image."""
+    """An iterable of sources, also for a single image."""
     if isinstance(sources, np.ndarray):
         return [sources] if sources.ndim < 4 else list(sources)
     if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
@@ -149,14 +168,14 @@ def _one_ahead(
 ) -> Iterator[NDArray[np.uint8]]:
     """Prepare each chunk; while the caller uses one batch, a thread prepares the next.
 
-    It saves up to half the time where the engine does not run on the CPU, and costs nothing where it does.
-    The first batch has nothing to overlap with, so a single one never starts the thread.
+    This saves up to half of the time where the engine does not run on the CPU, and costs nothing where it does.
+    A single batch has nothing to overlap with and does not start the thread.
     """
     start = next(chunks, None)
     if start is None:
         return
     batch = prepare(*start)
-    with ThreadPoolExecutor(1) as pool:
+    with thread_pool(1) as pool:
         for chunk in chunks:
             following = pool.submit(prepare, *chunk)
             yield batch

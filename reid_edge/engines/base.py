@@ -1,6 +1,7 @@
-"""The Engine contract, and the door that opens one.
+"""The Engine contract, and the checks and preparation that every engine shares.
 
-An engine turns uint8 crops into embeddings, and knows its ModelCard. `open_engine` chooses by what the file is.
+A backend is a class that satisfies `Engine` and a row of `reid_edge.engines.registry.ENGINE_BACKENDS`, here in a file
+of its own or in another package: ``docs/extend/engine.md`` adds one.
 """
 
 from __future__ import annotations
@@ -12,27 +13,43 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import ModelCard
-from .errors import ModelError
-from .files import require_file
+from reid_edge.card import ModelCard
+from reid_edge.errors import ModelError
 
-__all__ = ["CHECKPOINT_SUFFIXES", "Engine", "as_input", "check_batch", "open_engine"]
+from .facts import EngineFacts
 
-CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".tar"})
-"""Files that `reid_edge.training.checkpoint.load_model` reads, and no engine does."""
+__all__ = ["Engine", "as_input", "check_batch", "check_embeddings", "not_open"]
+
+_NORM_TOLERANCE = 1e-3
+"""Of the squared norm. The L2 norm at a graph's end is computed in FP32: it is within 1e-6 of 1 in every precision."""
 
 
 class Engine(Protocol):
-    """What runs a model. Construction stores; ``__enter__`` allocates; ``__exit__`` always frees."""
+    """Runs a model. The constructor stores its options, ``__enter__`` allocates, ``__exit__`` always frees."""
 
     @property
     def card(self) -> ModelCard:
-        """What the model says of itself; known after ``__enter__``."""
+        """The card of the model; known after ``__enter__``."""
         ...
 
     @property
     def max_batch(self) -> int:
         """The largest batch `run` takes; `Embedder` splits above it."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """The backend's name, e.g. "onnxruntime"; that of its row in the registry where it has one."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """What really runs the model, e.g. "CPUExecutionProvider" or "TensorRT 10.3.0"; known after ``__enter__``."""
+        ...
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What runs the model, for every row of figures; known after ``__enter__``."""
         ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -49,45 +66,41 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-def open_engine(path: Path | str, *, threads: int | None = None, max_batch: int = 256) -> Engine:
-    """Choose the engine for a model file; use it in a ``with`` statement, which opens and frees it.
-
-    ``threads`` bounds the CPU threads (None: the backend's default). Raises InputError when the file is missing and
-    ModelError when it is of a kind that no engine here runs.
-    """
-    path = require_file(path, "a model")
-    suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        from .engine_onnx import OnnxEngine
-
-        return OnnxEngine(path, threads=threads, max_batch=max_batch)
-    if suffix in {".engine", ".plan"}:
-        from .engine_tensorrt import TensorRTEngine
-
-        return TensorRTEngine(path)
-    if suffix in CHECKPOINT_SUFFIXES:
-        raise ModelError(
-            f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
-        )
-    raise ModelError(
-        f"{path}: unknown kind of model file {suffix!r}: give an .onnx or .engine written by reid-edge export"
-    )
-
-
 def as_input(images: NDArray[np.uint8], card: ModelCard) -> NDArray[Any]:
-    """uint8 [N, H, W, 3] as the graph of ``card`` takes them: as they are, or float32 [N, 3, H, W], 0..255."""
-    if card.layout == "nhwc-uint8":
+    """Convert uint8 [N, H, W, 3] to the graph's input format: unchanged, or float32 [N, 3, H, W] on 0..255."""
+    if card.input_format == "nhwc-uint8":
         return images
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
 
 
 def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> None:
-    """Raise ModelError unless ``images`` is a batch that the engine of ``card`` takes."""
+    """Raise ModelError unless ``images`` is uint8 [N, H, W, 3] of the card's size and 1 <= N <= ``max_batch``."""
     height, width = card.input_hw
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
         raise ModelError(
             f"this model takes uint8 [N, {height}, {width}, 3] RGB, not {images.dtype} {list(images.shape)}: "
-            "prepare crops with reid_edge.images"
+            "prepare crops with reid_edge.data.images"
         )
     if not 1 <= len(images) <= max_batch:
         raise ModelError(f"a batch of {len(images)} is outside 1..{max_batch}: split it, as Embedder does")
+
+
+def check_embeddings(embeddings: NDArray[np.float32], path: Path) -> None:
+    """Raise ModelError, naming the rows of the batch, where embeddings [N, D] are not finite or not of L2 norm 1."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", embeddings, embeddings)
+    wrong = ~(np.abs(squares - 1) <= _NORM_TOLERANCE)  # so that NaN is wrong
+    if wrong.any():
+        finite = bool(np.isfinite(embeddings).all())
+        rows = np.flatnonzero(wrong if finite else ~np.isfinite(embeddings).all(axis=1)).tolist()
+        named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        fault = "of norm 1" if finite else "finite"
+        raise ModelError(
+            f"{path}: {len(rows)} of {len(embeddings)} embeddings of a batch are not {fault} "
+            f"(rows {named}): use the model's fp32 file or export it again"
+        )
+
+
+def not_open(path: Path) -> ModelError:
+    """The error for an engine that is used outside of its ``with`` block."""
+    return ModelError(f"{path} is not open: use  with open_engine({str(path)!r}) as engine")

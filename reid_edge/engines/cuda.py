@@ -1,88 +1,33 @@
-"""Device memory, behind one small interface: `cuda-bindings` by default, PyCUDA where that is what the device has.
+"""Device memory behind one small interface: ``cuda-bindings``, or PyCUDA where only that is installed.
 
-The device's *primary* context is retained, which torch and others share; ``pycuda.autoinit`` would make another that
-belongs to one thread. Every call makes the context current and puts the former one back.
+The device's *primary* context is retained, which torch and others share; ``pycuda.autoinit`` would create another one
+that belongs to one thread. Every call makes the context current and restores the previous one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
-from .errors import InputError, MissingExtraError, ModelError
+from reid_edge.errors import DeviceError, InputError, MissingExtraError
 
-__all__ = ["BINDINGS", "Cuda", "Gpu", "find_gpu", "open_cuda"]
+from .cuda_pycuda import PyCuda
+from .gpu import Cuda, Gpu, board_model, failed_call
+
+__all__ = ["BINDINGS", "find_gpu", "open_cuda"]
 
 BINDINGS = ("cuda-bindings", "pycuda")
-"""What `open_cuda` may use, in the order in which they are looked for."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """What an engine is tied to."""
-
-    name: str
-    compute_capability: tuple[int, int]
-    driver: int
-
-    def described(self) -> str:
-        """One line: name, compute capability, and the CUDA version of the driver."""
-        major, minor = self.compute_capability
-        cuda = f"{self.driver // 1000}.{self.driver % 1000 // 10}"
-        return f"{self.name}, compute capability {major}.{minor}, driver CUDA {cuda}"
-
-
-class Cuda(Protocol):
-    """Memory and one stream on the first GPU. Addresses and the stream are plain integers."""
-
-    @property
-    def stream(self) -> int:
-        """The stream on which everything here happens in order."""
-        ...
-
-    @property
-    def gpu(self) -> Gpu:
-        """Which GPU this is."""
-        ...
-
-    def allocate(self, size: int) -> int:
-        """``size`` bytes of device memory, at least one. Raises ModelError when there are none left."""
-        ...
-
-    def free(self, address: int) -> None:
-        """Give back what `allocate` gave."""
-        ...
-
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        """Copy a C-contiguous array to the device; ``array`` must stay as it is until `synchronize`."""
-        ...
-
-    def download(self, array: NDArray[Any], address: int) -> None:
-        """Copy from the device into a C-contiguous array, which is filled after `synchronize`."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until all that was asked for has happened. Raises ModelError when some of it failed."""
-        ...
-
-    def active(self) -> Any:
-        """A context manager in which the device is current, for calls of other libraries."""
-        ...
-
-    def close(self) -> None:
-        """Let go of stream and context."""
-        ...
+"""What `open_cuda` may use, in the order in which they are tried."""
 
 
 def find_gpu() -> Gpu | None:
-    """The first GPU, or None where there is no driver, no GPU or no binding to ask."""
+    """The first GPU, or None without a driver, a GPU or a CUDA binding."""
     try:
         cuda = open_cuda()
-    except (InputError, MissingExtraError):
+    except (DeviceError, MissingExtraError):
         return None
     try:
         return cuda.gpu
@@ -93,20 +38,21 @@ def find_gpu() -> Gpu | None:
 def open_cuda(binding: str | None = None) -> Cuda:
     """The first GPU through one of `BINDINGS`.
 
-    Raises InputError for an unknown binding, MissingExtraError without any, ModelError without a driver or a GPU.
+    Raises InputError for an unknown binding, MissingExtraError without any, DeviceError without a driver or a GPU.
     """
     if binding is not None and binding not in BINDINGS:
         raise InputError(f"CUDA binding {binding!r} is unknown: give one of {', '.join(BINDINGS)}")
     for name in (binding,) if binding else BINDINGS:
         try:
-            return _CudaBindings() if name == "cuda-bindings" else _PyCuda()
+            return _CudaBindings() if name == "cuda-bindings" else PyCuda()
         except ImportError:
             continue
-    raise MissingExtraError(binding or " or ".join(BINDINGS), "tensorrt", "TensorRT on a GPU")
+    install = "" if binding else "pip install cuda-bindings  (CUDA 12: 'cuda-bindings<13')"
+    raise MissingExtraError(binding or " or ".join(BINDINGS), "TensorRT on a GPU", install=install)
 
 
 class _CudaBindings:
-    """`Cuda` over ``cuda.bindings.driver``."""
+    """`reid_edge.engines.gpu.Cuda` over ``cuda.bindings.driver``."""
 
     def __init__(self) -> None:
         from cuda.bindings import driver
@@ -114,8 +60,8 @@ class _CudaBindings:
         self._driver = driver
         try:
             self._do(driver.cuInit(0))
-        except RuntimeError as error:  # the binding looks for libcuda when it is first called
-            raise ModelError(f"no NVIDIA driver ({' '.join(str(error).split())[:120]}): install one") from None
+        except RuntimeError as error:  # the binding loads libcuda at its first call
+            raise DeviceError(f"no NVIDIA driver ({' '.join(str(error).split())[:120]}): install the driver") from None
         self._device = self._do(driver.cuDeviceGet(0))
         self._context = self._do(driver.cuDevicePrimaryCtxRetain(self._device))
         with self.active():
@@ -129,12 +75,22 @@ class _CudaBindings:
     def gpu(self) -> Gpu:
         driver, kind = self._driver, self._driver.CUdevice_attribute
         name = self._do(driver.cuDeviceGetName(128, self._device)).split(b"\0")[0].decode(errors="replace")
-        both = (
-            kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-            kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        major, minor, multiprocessors = (
+            int(self._do(driver.cuDeviceGetAttribute(one, self._device)))
+            for one in (
+                kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                kind.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+            )
         )
-        major, minor = (int(self._do(driver.cuDeviceGetAttribute(one, self._device))) for one in both)
-        return Gpu(name, (major, minor), int(self._do(driver.cuDriverGetVersion())))
+        return Gpu(
+            name=name,
+            compute_capability=(major, minor),
+            driver=int(self._do(driver.cuDriverGetVersion())),
+            multiprocessors=multiprocessors,
+            memory_bytes=int(self._do(driver.cuDeviceTotalMem(self._device))),
+            board=board_model(),
+        )
 
     def allocate(self, size: int) -> int:
         with self.active():
@@ -169,79 +125,10 @@ class _CudaBindings:
             self._do(self._driver.cuStreamDestroy(self._stream))
         self._do(self._driver.cuDevicePrimaryCtxRelease(self._device))
 
-    def _do(self, answer: Any) -> Any:
-        """The value of a driver call, which answers (status, value...)."""
-        status, *values = answer
+    def _do(self, result: Any) -> Any:
+        """The value of a driver call, whose result is (status, value...)."""
+        status, *values = result
         if int(status) != 0:
             text = self._driver.cuGetErrorString(status)[1]
-            said = text.decode(errors="replace") if isinstance(text, bytes) else str(status)
-            raise ModelError(f"the CUDA driver says: {said}: free GPU memory or give a smaller batch")
+            raise failed_call(text.decode(errors="replace") if isinstance(text, bytes) else "", status.name)
         return values[0] if values else None
-
-
-class _PyCuda:
-    """`Cuda` over ``pycuda.driver``, as JetPack images often have it."""
-
-    def __init__(self) -> None:
-        import pycuda.driver as driver
-
-        self._driver = driver
-        try:
-            driver.init()
-            self._device = driver.Device(0)
-        except driver.Error as error:
-            raise ModelError(f"no NVIDIA driver or GPU ({error}): install one") from None
-        self._context = self._device.retain_primary_context()
-        with self.active():
-            self._stream = driver.Stream()
-        self._held: dict[int, Any] = {}
-
-    @property
-    def stream(self) -> int:
-        return int(self._stream.handle)
-
-    @property
-    def gpu(self) -> Gpu:
-        major, minor = self._device.compute_capability()
-        return Gpu(self._device.name(), (major, minor), int(self._driver.get_driver_version()))
-
-    def allocate(self, size: int) -> int:
-        with self.active():
-            memory = self._do(self._driver.mem_alloc, max(size, 1))
-        self._held[int(memory)] = memory
-        return int(memory)
-
-    def free(self, address: int) -> None:
-        with self.active():
-            self._held.pop(address).free()
-
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        with self.active():
-            self._do(self._driver.memcpy_htod_async, address, array, self._stream)
-
-    def download(self, array: NDArray[Any], address: int) -> None:
-        with self.active():
-            self._do(self._driver.memcpy_dtoh_async, array, address, self._stream)
-
-    def synchronize(self) -> None:
-        with self.active():
-            self._do(self._stream.synchronize)
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._context.pop()
-
-    def close(self) -> None:
-        with self.active():
-            del self._stream
-        self._context.detach()
-
-    def _do(self, call: Any, *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except self._driver.Error as error:
-            raise ModelError(f"the CUDA driver says: {error}: free GPU memory or give a smaller batch") from None

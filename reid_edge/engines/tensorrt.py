@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import threading
 from collections.abc import Mapping
@@ -14,27 +15,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import ModelCard
-from .cuda import Cuda, open_cuda
-from .engine import as_input, check_batch
+from reid_edge.card import ModelCard
+from reid_edge.core.files import require_file
+from reid_edge.errors import ModelError
+
+from .base import as_input, check_batch, check_embeddings, not_open
+from .cuda import open_cuda
 from .engine_card import EngineCard
-from .errors import ModelError
-from .files import require_file
-from .tensorrt_api import Backend, Log, load_backend, load_plan
+from .facts import EngineFacts, board_versions
+from .gpu import Cuda, gpu_differences
+from .tensorrt_api import BACKEND_TITLES, Backend, Log, load_backend, load_plan
 
 __all__ = ["TensorRTEngine"]
+
+logger = logging.getLogger(__name__)
 
 _SIZES = {"UINT8": 1, "FLOAT": 4}
 
 
 class TensorRTEngine:
-    """A `reid_edge.engine.Engine` for an engine file with its card beside it.
+    """A `reid_edge.engines.base.Engine` for an engine file with its card beside it.
 
-    ``cuda`` names one of `reid_edge.cuda.BINDINGS` (None: the first there is). Entering raises ModelError for an engine
-    of another TensorRT or GPU, before it is loaded: plans are code, and a foreign one may crash the process.
+    ``cuda`` names one of `reid_edge.engines.cuda.BINDINGS` (None: the first one installed). Entering raises ModelError
+    for an engine of another TensorRT or GPU before it is loaded: plans are code, and a foreign one may crash the
+    process; after a driver update it logs a note. Raises DeviceError when the GPU or its driver fails.
 
     Device memory for the largest batch is allocated once, on entering. Several threads may call `run`; they take turns.
     """
+
+    backend = "tensorrt"
 
     def __init__(self, path: Path | str, cuda: str | None = None) -> None:
         self.path = Path(path)
@@ -45,7 +54,7 @@ class TensorRTEngine:
 
     @property
     def card(self) -> ModelCard:
-        """What the model says of itself. Raises ModelError before ``__enter__``."""
+        """The model's card, from the engine's card. Raises ModelError before ``__enter__``."""
         return self._engine_card().model
 
     @property
@@ -53,31 +62,46 @@ class TensorRTEngine:
         """The largest batch of the profile that the engine was built with."""
         return self._engine_card().batches[2]
 
+    @property
+    def provider(self) -> str:
+        """The TensorRT that runs the engine, e.g. "TensorRT 10.3.0". Raises ModelError while the engine is closed."""
+        return self.facts.provider
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What the engine runs on. Raises ModelError while the engine is closed."""
+        self._engine_card()
+        return self._facts
+
+    def __repr__(self) -> str:
+        return f"<TensorRTEngine {str(self.path)!r}: {'closed' if self._open is None else self._facts}>"
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed uint8 [N, H, W, 3] RGB, 1 <= N <= max_batch -> float32 [N, D], rows of L2 norm 1.
 
-        A batch below the profile's least is padded. Raises ModelError when the batch does not fit the model, the GPU
-        reports an error, or an embedding is not finite.
+        A batch below the profile's minimum is padded. Raises ModelError when the batch does not fit the model,
+        TensorRT fails or an embedding is not finite, DeviceError when the GPU reports an error.
         """
         card = self._engine_card()
         check_batch(images, card.model, self.max_batch)
         count = len(images)
-        shown = np.ascontiguousarray(as_input(images, card.model))
+        padded = np.ascontiguousarray(as_input(images, card.model))
         if count < card.batches[0]:
-            shown = np.resize(shown, (card.batches[0], *shown.shape[1:]))
-        answer = np.empty((len(shown), card.model.embedding_dim), np.float32)
+            padded = np.resize(padded, (card.batches[0], *padded.shape[1:]))
+        output = np.empty((len(padded), card.model.embedding_dim), np.float32)
         with self._lock, self._cuda.active():
-            self._engine_card()  # nobody closed it while this thread waited
-            self._cuda.upload(self._addresses["images"], shown)
-            if not self._context.set_input_shape("images", shown.shape):
-                raise ModelError(f"{self.path} does not take a batch of {len(shown)}: build it with other --batch")
+            self._engine_card()  # another thread may have closed it meanwhile
+            self._cuda.upload(self._addresses["images"], padded)
+            if not self._context.set_input_shape("images", padded.shape):
+                raise ModelError(
+                    f"{self.path} does not take a batch of {len(padded)}: build it with another --profile (batches=)"
+                )
             if not self._context.execute_async_v3(self._cuda.stream):
                 raise ModelError(f"{self.path} failed: {'; '.join(self._log.errors()) or 'TensorRT gave no reason'}")
-            self._cuda.download(answer, self._addresses["embeddings"])
+            self._cuda.download(output, self._addresses["embeddings"])
             self._cuda.synchronize()
-        if not np.isfinite(answer[:count]).all():
-            raise ModelError(f"{self.path}: embeddings are not finite: use the model's fp32 engine or export it again")
-        return answer[:count]
+        check_embeddings(output[:count], self.path)
+        return output[:count]
 
     def __enter__(self) -> TensorRTEngine:
         path = require_file(self.path, "a TensorRT engine")
@@ -86,9 +110,12 @@ class TensorRTEngine:
         with ExitStack() as stack:
             self._cuda: Cuda = open_cuda(self._binding)
             stack.callback(self._cuda.close)
-            _check_home(card, backend, self._cuda, path)
+            _check_built_here(card, backend, self._cuda, path)
             self._load(path, card, backend, stack)
             self._open = stack.pop_all()
+        versions = {backend.name: backend.version, **board_versions()}
+        provider = f"{BACKEND_TITLES[backend.name]} {backend.version}"
+        self._facts = EngineFacts(self.backend, provider, versions, None, card.engine_sha256)
         self._card = card
         return self
 
@@ -104,10 +131,10 @@ class TensorRTEngine:
     def _load(self, path: Path, card: EngineCard, backend: Backend, stack: ExitStack) -> None:
         plan = path.read_bytes()
         if hashlib.sha256(plan).hexdigest() != card.engine_sha256:
-            raise ModelError(f"{path} is not the engine that its card tells of: {_rebuild(path, card)}")
+            raise ModelError(f"{path} is not the engine that its card describes: {_rebuild(path, card)}")
         self._log = Log()
         owners: list[Any] = [self._log.logger(backend)]
-        # Before anything is made, so that an error leaves nothing behind that outlives the GPU's context.
+        # Registered before anything is made, so that after an error nothing outlives the GPU's context.
         stack.callback(self._drop, owners)
         with self._cuda.active():
             if load_plan(plan, backend, owners[0], card.options, owners) is None:
@@ -119,16 +146,20 @@ class TensorRTEngine:
                 raise ModelError(f"{path} has {differs}: {_rebuild(path, card)}")
             self._context: Any = owners[-1].create_execution_context()
             if self._context is None:
-                said = "; ".join(self._log.errors()) or "is GPU memory left?"
-                raise ModelError(f"{path} cannot be run ({said}): free GPU memory, or build it with a smaller --batch")
+                said = "; ".join(self._log.errors()) or "TensorRT gave no reason"
+                raise ModelError(
+                    f"{path} cannot be run ({said}): free GPU memory, or build it with a smaller --profile (batches=)"
+                )
         self._addresses: dict[str, int] = {}
         for name, shape, kind in _tensors(card):
             self._addresses[name] = self._cuda.allocate(card.batches[2] * math.prod(shape) * _SIZES[kind])
             stack.callback(self._cuda.free, self._addresses[name])
-            self._context.set_tensor_address(name, self._addresses[name])
+            if not self._context.set_tensor_address(name, self._addresses[name]):
+                said = "; ".join(self._log.errors()) or "TensorRT gave no reason"
+                raise ModelError(f"{path} does not take the buffer for {name} ({said}): {_rebuild(path, card)}")
 
     def _drop(self, owners: list[Any]) -> None:
-        """In the order in which they must go: the context, its engine, its runtime, the logger."""
+        """Free in the required order: the context, its engine, its runtime, the logger."""
         with self._cuda.active():
             self._context = None
             while owners:
@@ -136,30 +167,33 @@ class TensorRTEngine:
 
     def _engine_card(self) -> EngineCard:
         if self._card is None:
-            raise ModelError(f"{self.path} is not open: use  with open_engine({str(self.path)!r}) as engine")
+            raise not_open(self.path)
         return self._card
 
 
-def _check_home(card: EngineCard, backend: Backend, cuda: Cuda, path: Path) -> None:
+def _check_built_here(card: EngineCard, backend: Backend, cuda: Cuda, path: Path) -> None:
     """Raise ModelError unless the engine was built by this TensorRT and for this GPU."""
-    loose = bool(card.options.get("version_compatible"))
-    here = [("TensorRT", f"{card.backend} {card.version}", f"{backend.name} {backend.version}")] if not loose else []
-    if card.gpu:
-        here.append(("GPU", card.gpu, cuda.gpu.described()))
-    for what, built, found in here:
-        if built != found:
-            raise ModelError(f"{path} was built for another {what} ({built}, here is {found}): {_rebuild(path, card)}")
+    rebuild = _rebuild(path, card)
+    built, found = f"{card.backend} {card.version}", f"{backend.name} {backend.version}"
+    if built != found and not card.options.get("version_compatible"):
+        raise ModelError(f"{path} was built for another TensorRT ({built}, here is {found}): {rebuild}")
+    here = cuda.gpu.facts()
+    if differences := gpu_differences(card.gpu, here):
+        raise ModelError(f"{path} was built for another GPU ({'; '.join(differences)}): {rebuild}")
+    if card.gpu and card.gpu.get("driver") != here["driver"]:
+        drivers = f"the driver of CUDA {card.gpu.get('driver', 'unknown')}, here is {here['driver']}"
+        logger.warning("%s was built with %s: to tune its kernels again, %s", path, drivers, rebuild)
 
 
 def _tensors(card: EngineCard) -> list[tuple[str, tuple[int, ...], str]]:
-    """What the model's card says goes in and out: name, shape without the batch, TensorRT's name of the type."""
+    """Input and output according to the card: name, shape without the batch, TensorRT's name of the type."""
     height, width = card.model.input_hw
-    image = ((height, width, 3), "UINT8") if card.model.layout == "nhwc-uint8" else ((3, height, width), "FLOAT")
+    image = ((height, width, 3), "UINT8") if card.model.input_format == "nhwc-uint8" else ((3, height, width), "FLOAT")
     return [("images", *image), ("embeddings", (card.model.embedding_dim,), "FLOAT")]
 
 
 def _tensors_of(engine: Any, backend: Backend) -> dict[str, tuple[tuple[int, ...], str]]:
-    """What an engine takes and gives, by name: shape with the batch, TensorRT's name of the type."""
+    """Input and output of an engine, by name: shape with the batch, TensorRT's name of the type."""
     api = backend.api
     kinds = {api.DataType.UINT8: "UINT8", api.DataType.FLOAT: "FLOAT"}
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -170,22 +204,22 @@ def _tensors_of(engine: Any, backend: Backend) -> dict[str, tuple[tuple[int, ...
 
 
 def _differs(found: Mapping[str, tuple[tuple[int, ...], str]], batches: tuple[int, ...], card: EngineCard) -> str:
-    """How an engine's tensors and batches differ from its card's, whose sizes the buffers have; empty when not."""
+    """How an engine's tensors and batches differ from its card, by which buffers are allocated; "" if they do not."""
     wanted = _tensors(card)
     if set(found) != {name for name, _, _ in wanted}:
-        return f"tensors {', '.join(sorted(found))} where ours have embeddings, images"
+        return f"tensors {', '.join(sorted(found))} in place of embeddings, images"
     for name, shape, kind in wanted:
         own_shape, own_kind = found[name]
-        # A batch that is always the same may be reported as such.
+        # A profile with one batch size may be reported as a fixed shape.
         if own_shape[1:] != shape or own_shape[0] not in (-1, card.batches[2]) or own_kind != kind:
             return f"{name} of {own_kind} {list(own_shape)} where its card says {kind} {list(shape)}"
     return "" if batches == card.batches else f"batches {batches} where its card says {card.batches}"
 
 
 def _rebuild(path: Path, card: EngineCard) -> str:
-    """The command that builds an engine as it was built, as far as its card knows."""
+    """The command that builds the engine again with the options in its card."""
     onnx = path.with_suffix(".onnx")
-    options = f"--backend {card.backend} --batch {':'.join(map(str, card.batches))}"
+    options = f"--backend {card.backend} --profile {':'.join(map(str, card.batches))}"
     if (workspace := card.options.get("workspace_mib")) is not None:
         options += f" --workspace {workspace}"
     if card.options.get("version_compatible"):

@@ -1,10 +1,11 @@
-"""TensorRT, whichever of its two this machine has, behind one set of names.
+"""TensorRT and TensorRT for RTX, whichever is installed, behind one set of names.
 
 - ``tensorrt`` 10.3 to 11: Jetson, desktop and server GPUs;
 - ``tensorrt-rtx`` 1.x: desktop RTX cards, and it builds without any GPU. Its bindings alone (``tensorrt_rtx_bindings``)
   do too, with the libraries that the wheel ``onnxruntime-ep-nv-tensorrt-rtx-cu13`` carries: the extra ``rtx-build``.
 
-Both share the classes used here. What one of them lacks is looked up by name and refused in words (`required`).
+Both share the classes used here. A feature that one of them lacks is looked up by name, and its absence is an error
+that says so (`required`).
 """
 
 from __future__ import annotations
@@ -13,41 +14,56 @@ import ctypes
 import importlib
 import importlib.util
 import re
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, MissingExtraError
+from reid_edge.core.names import require_name
+from reid_edge.errors import InputError, MissingExtraError
+
+from .gpu import board_model
 
 __all__ = [
     "BACKENDS",
+    "BACKEND_TITLES",
     "TYPES",
     "Backend",
     "Log",
     "layer_lines",
     "load_backend",
     "load_plan",
+    "placed_layers",
     "require_backend",
     "required",
     "strongly_typed_flag",
 ]
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
-"""In the order in which they are looked for."""
+"""In the order in which they are tried."""
+
+BACKEND_TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+"""Their names in text."""
 
 TYPES = ("Float", "Half", "BFloat16", "Int8", "FP8", "INT4", "Int32", "Int64", "UInt8", "Bool")
-"""What TensorRT's descriptions of layers call their types."""
+"""The names of types in TensorRT's layer descriptions."""
 
 _OTHER_NAMES = {"FP32": "Float", "FP16": "Half", "BF16": "BFloat16", "TF32": "Float"}
 
 _LIBRARIES = ("libcudart.so*", "libtensorrt_rtx.so*", "libtensorrt_onnxparser_rtx.so*")
 _LIBRARY_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
+_JETPACK = "sudo apt install python3-libnvinfer  and make the environment with  python3 -m venv --system-site-packages"
+"""A Jetson's TensorRT comes with JetPack; the one on PyPI does not run there."""
+
+_MAX_ERRORS = 50
+_MAX_LAYERS = 20_000
+
 
 @dataclass(frozen=True)
 class Backend:
-    """A TensorRT that could be imported: which of `BACKENDS`, its full version, and its module."""
+    """An imported TensorRT: its name in `BACKENDS`, its full version, and its module."""
 
     name: str
     version: str
@@ -55,9 +71,9 @@ class Backend:
 
 
 def load_backend(name: str | None = None) -> Backend:
-    """Import the TensorRT called ``name``, or the first of `BACKENDS` that there is.
+    """Import the TensorRT called ``name``, or the first of `BACKENDS` that is installed.
 
-    Raises InputError for a name that is none of them, MissingExtraError when it is not installed or cannot load its
+    Raises InputError for an unknown name, MissingExtraError when it is not installed or cannot load its
     libraries.
     """
     require_backend(name)
@@ -69,13 +85,16 @@ def load_backend(name: str | None = None) -> Backend:
             reasons.append(f"{candidate}: {' '.join(str(error).split())[:200]}")
         else:
             return Backend(candidate, str(api.__version__), api)
-    raise MissingExtraError(f"TensorRT ({'; '.join(reasons)})", "tensorrt", "building and running engines")
+    on_jetson = "Jetson" in board_model() and name != "tensorrt-rtx"
+    install = _JETPACK if on_jetson else f"pip install {name or BACKENDS[0]} cuda-bindings"
+    purpose = "building and running engines"
+    raise MissingExtraError(f"TensorRT ({'; '.join(reasons)})", purpose, install=install)
 
 
 def require_backend(name: str | None) -> None:
-    """Raise InputError for a name that is none of `BACKENDS`."""
-    if name is not None and name not in BACKENDS:
-        raise InputError(f"TensorRT backend {name!r} is unknown: give one of {', '.join(BACKENDS)}")
+    """Raise InputError for a name that is not in `BACKENDS`."""
+    if name is not None:
+        require_name(name, BACKENDS, "TensorRT backend")
 
 
 def required(owner: Any, name: str, backend: Backend, what: str) -> Any:
@@ -87,7 +106,7 @@ def required(owner: Any, name: str, backend: Backend, what: str) -> Any:
 
 
 def strongly_typed_flag(backend: Backend) -> int:
-    """What `create_network` takes for types as the graph has them; versions that know no others have no flag."""
+    """The flag of `create_network` for a strongly typed network; 0 in versions where every network is one."""
     flag = getattr(backend.api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -95,7 +114,7 @@ def strongly_typed_flag(backend: Backend) -> int:
 def load_plan(plan: bytes, backend: Backend, logger: Any, options: Mapping[str, Any], owners: list[Any]) -> Any | None:
     """The engine of a plan that was built with ``options`` (`EngineCard.options`), or None when TensorRT refuses it.
 
-    What must outlive the engine is appended to ``owners``, in the order in which it was made, the engine last.
+    Objects that must outlive the engine are appended to ``owners`` in the order of their creation, the engine last.
     """
     runtime = backend.api.Runtime(logger)
     owners.append(runtime)
@@ -109,37 +128,65 @@ def load_plan(plan: bytes, backend: Backend, logger: Any, options: Mapping[str, 
     return engine
 
 
-@dataclass
 class Log:
-    """TensorRT's messages, kept: errors explain a failed build, and verbose ones list the compiled layers."""
+    """Keeps what is needed of TensorRT's messages: errors, which explain a failure, and descriptions of layers.
 
-    lines: list[tuple[str, str]] = field(default_factory=list)
+    The last 50 errors and 20,000 descriptions; all else is dropped, so that an engine can run for months.
+    """
+
+    def __init__(self) -> None:
+        self._errors: deque[str] = deque(maxlen=_MAX_ERRORS)
+        self._layers: deque[str] = deque(maxlen=_MAX_LAYERS)
+
+    def add(self, severity: str, message: str) -> None:
+        """Keep a message of ``severity`` ("ERROR", "VERBOSE", ...) if it is an error or describes layers."""
+        if severity in {"ERROR", "INTERNAL_ERROR"}:
+            self._errors.append(" ".join(message.split()))
+        elif "LayerType: " in message or re.search(_PLACED, message):
+            self._layers.append(message)
 
     def logger(self, backend: Backend) -> Any:
-        """An ``ILogger`` that writes here. It must outlive whatever was made with it."""
-        lines, base = self.lines, backend.api.ILogger
+        """An ``ILogger`` that writes here. It must outlive every object made with it."""
+        add, base = self.add, backend.api.ILogger
 
         class Logger(base):  # type: ignore[misc, valid-type]  # a class of the module found at run time
             def __init__(self) -> None:
                 super().__init__()
 
             def log(self, severity: Any, message: str) -> None:
-                lines.append((str(severity).rpartition(".")[2], message))
+                add(str(severity).rpartition(".")[2], message)
 
         return Logger()
 
     def errors(self) -> list[str]:
-        """What was said at level error or above, once each."""
-        said = [" ".join(text.split()) for level, text in self.lines if level in {"ERROR", "INTERNAL_ERROR"}]
-        return list(dict.fromkeys(said))
+        """The distinct messages at level error or above."""
+        return list(dict.fromkeys(self._errors))
+
+    def layers(self) -> str:
+        """The descriptions of layers in a build log, for `layer_lines` and `placed_layers`."""
+        return "\n".join(self._layers)
+
+
+_PLACED = r"\[(Dla|Gpu)Layer\] "
+
+
+def placed_layers(text: str) -> dict[str, int]:
+    r"""How many layers a build for the deep-learning accelerator put there and how many fell back to the GPU.
+
+    A layer on the accelerator is a whole subgraph ("ForeignNode"). Empty for other builds, whose log does not tell.
+
+    >>> placed_layers("[DlaLayer] {ForeignNode[a...b]}\n[GpuLayer] POOLING: p\n[GpuLayer] SHUFFLE: s")
+    {'DLA': 1, 'GPU': 2}
+    """
+    found = [match[1] for match in re.finditer(_PLACED, text)]
+    return {"DLA": found.count("Dla"), "GPU": found.count("Gpu")} if found else {}
 
 
 def layer_lines(text: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
-    """The layers in a detailed engine description, as build logs and inspectors write it, one a line.
+    """The layers of a detailed engine description, as build logs and inspectors write it, one per line.
 
-    Gives (name, type, types read, types written), without layers that move no data (waits and signals). Types are
-    some of `TYPES`, also where they are told within a memory format; those not told ("N/A due to dynamic shapes") are
-    left out.
+    Each is (name, type, types read, types written), without layers that move no data (waits and signals). Types are
+    from `TYPES`, also where they stand within a memory format; unknown ones ("N/A due to dynamic shapes") are left out.
 
     >>> layer_lines("Name: c, LayerType: conv, Inputs: [ { Name: x, Datatype: Int8 }], Outputs: [ { Datatype: Half }]")
     [('c', 'conv', ('Int8',), ('Half',))]
@@ -160,8 +207,8 @@ def layer_lines(text: str) -> list[tuple[str, str, tuple[str, ...], tuple[str, .
 def _types(part: str) -> tuple[str, ...]:
     found = {
         _OTHER_NAMES.get(word, word)
-        for told in re.findall(r"Datatype: ([^}\]]*)", part)
-        for word in re.findall(r"\w+", told)
+        for parsed in re.findall(r"Datatype: ([^}\]]*)", part)
+        for word in re.findall(r"\w+", parsed)
     }
     return tuple(sorted(found.intersection(TYPES)))
 
@@ -171,7 +218,7 @@ def _tensorrt() -> Any:
 
 
 def _tensorrt_rtx() -> Any:
-    """NVIDIA's own package where there is one, else its bindings over libraries of another wheel."""
+    """NVIDIA's own package if installed, else its bindings over the libraries of another wheel."""
     if importlib.util.find_spec("tensorrt_rtx"):
         return importlib.import_module("tensorrt_rtx")
     spec = importlib.util.find_spec(_LIBRARY_PACKAGE)

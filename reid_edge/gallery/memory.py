@@ -1,39 +1,45 @@
-"""The exact gallery: enrol embeddings under labels, search them, keep them on disk."""
+"""The gallery in memory, which can be saved to a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import read_arrays
-from .distances import as_embeddings, block_rows, distance_by_name
-from .errors import InputError
-from .files import require_file, written_whole
-from .records import Ranking
+from reid_edge.core.arrays import read_arrays, write_arrays
+from reid_edge.core.files import require_file
+from reid_edge.errors import InputError
+from reid_edge.scoring.distances import as_embeddings, distance_by_name
+
+from .base import GalleryStore
 
 __all__ = ["Gallery"]
 
-_VERSION = 1
+_FORMATS = {
+    1: ("model", "embeddings", "labels"),
+    2: ("model", "embeddings", "labels", "label_ends"),
+}
+_VERSION = 2
 _FIRST_CAPACITY = 64
 
 
-class Gallery:
-    """Embeddings and their labels in memory, searched exactly.
+class Gallery(GalleryStore):
+    """Embeddings and their labels in memory, searched exactly; see `GalleryStore` for its methods.
 
-    ``dim`` is the number of dimensions; None takes it from the first enrolment. ``model`` says which model
-    makes the embeddings (`ModelCard.weights_sha256`); once it is known, here or from a call that names it,
-    embeddings tagged with another model are refused, since distances between two models' embeddings mean
-    nothing. Calls without a tag are taken on trust.
-
-    One thread at a time may use a Gallery.
+    ``dim`` is the number of dimensions; None takes it from the first enrolment. ``model`` is the hash of the model
+    that makes the embeddings (`ModelCard.weights_sha256`). Enrolling takes amortised constant time a row, also one
+    at a time. One thread at a time may use a Gallery.
 
     >>> gallery = Gallery()
     >>> gallery.enrol([[1.0, 0.0], [0.0, 1.0]], ["ann", "bob"])
     >>> gallery.search([[0.9, 0.1]], k=1).named(0)[0][0]
     'ann'
+    >>> gallery.forget(["ann"]), gallery.labels
+    (1, ('bob',))
     """
 
     def __init__(self, dim: int | None = None, model: str = "") -> None:
@@ -55,101 +61,80 @@ class Gallery:
 
     @property
     def model(self) -> str:
-        """The hash of the weights that made the embeddings; empty when nobody said."""
+        """The hash of the weights that made the embeddings; empty until it is known."""
         return self._model
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of enrolment, one a row."""
+        """The labels in the order of enrolment, one per row."""
         if self._snapshot is None:
             self._snapshot = tuple(self._labels)
         return self._snapshot
 
-    @property
-    def embeddings(self) -> NDArray[np.float32]:
-        """A copy of the embeddings, float32 [len, D], in the order of enrolment."""
-        return np.array(self._rows[: len(self)])
-
-    def enrol(self, embeddings: ArrayLike, labels: Sequence[str], model: str = "") -> None:
-        """Add embeddings [N, D], copied, under ``labels`` [N]; a label may be used many times.
-
-        Takes amortised constant time a row, also one at a time. Raises InputError, with nothing added, for
-        embeddings of other dimensions or another ``model``, values that are not finite, and labels that are
-        not N strings.
-        """
-        rows = as_embeddings(embeddings, "the embeddings")
-        names = _checked_labels(labels, len(rows))
-        self._check_dim(rows, "embeddings")
-        self._check_model(model)
-        self._reserve(len(self) + len(rows), rows.shape[1])
-        self._rows[len(self) : len(self) + len(rows)] = rows
-        self._labels += names
-        self._model = self._model or model
-        self._prepared = self._snapshot = None
-
-    def search(self, queries: ArrayLike, k: int = 10, distance: str = "cosine", model: str = "") -> Ranking:
-        """Find the ``k`` entries closest to each of ``queries`` [Q, D], ties in the order of enrolment.
-
-        ``distance`` is a name that `reid_edge.distances.distance_by_name` knows. When the gallery holds
-        fewer than ``k``, all of it is ranked. The arrays are the caller's own. Raises InputError for an
-        empty gallery, queries of other dimensions or another ``model``, and k below 1.
-        """
-        if not self._labels:
-            raise InputError("the gallery is empty: enrol embeddings before searching")
-        if k < 1:
-            raise InputError(f"k is {k}: ask for at least 1 entry")
-        rows = as_embeddings(queries, "the queries")
-        self._check_dim(rows, "queries")
-        self._check_model(model)
-        against, k = self._against(distance), min(k, len(self))
-        indices = np.empty((len(rows), k), np.int64)
-        distances = np.empty((len(rows), k), np.float32)
-        step = block_rows(len(self))
-        for start in range(0, len(rows), step):
-            for query, row in enumerate(against(rows[start : start + step]), start):
-                indices[query] = _closest(row, k)
-                distances[query] = row[indices[query]]
-        return Ranking(indices, distances, self.labels)
-
     def save(self, path: Path | str) -> None:
-        """Write the gallery to ``path`` (.npz), whole or not at all. It holds no pickles."""
-        with written_whole(path) as beside, open(beside, "wb") as file:
-            np.savez(
-                file,
-                version=np.array(_VERSION),
-                model=np.array(self._model),
-                embeddings=self._rows[: len(self)],
-                labels=np.array(self._labels, np.str_),
-            )
+        """Write the gallery to ``path`` (.npz), sealed, whole or not at all; a new file is its owner's alone (0600).
+
+        It holds no pickles. Labels are UTF-8; the surrogates that stand for undecodable bytes in a file name are kept.
+        """
+        encoded = [label.encode("utf-8", "surrogatepass") for label in self._labels]
+        arrays: dict[str, ArrayLike] = {
+            "model": self._model,
+            "embeddings": self._rows[: len(self)],
+            "labels": np.frombuffer(b"".join(encoded), np.uint8),
+            "label_ends": np.cumsum([len(label) for label in encoded], dtype=np.int64),
+        }
+        write_arrays(path, _VERSION, arrays, private=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Gallery:
         """Read a gallery that `save` wrote.
 
-        The file is untrusted input: no pickle is loaded, and nothing larger than the file is allocated.
-        Raises InputError when it is missing, damaged or something else.
+        The file is untrusted input: no pickle is loaded, and nothing larger than the file is allocated. A file of an
+        earlier version has no seal and is read with a note.
+
+        Raises InputError when it is missing, was changed since, or is something else.
         """
         path = require_file(path, "a saved gallery")
         try:
-            version, model, embeddings, labels = read_arrays(path, ("version", "model", "embeddings", "labels"))
-        except ValueError as error:
-            raise _not_ours(path, str(error)) from None
-        if version.shape != () or version.dtype.kind not in "iu" or int(version) != _VERSION:
-            raise InputError(f"{path}: this version of reid-edge does not know its format: upgrade, or enrol again")
-        if model.shape != () or model.dtype.kind != "U" or labels.ndim != 1 or labels.dtype.kind != "U":
-            raise _not_ours(path, "its entries are of other kinds")
-        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != len(labels):
-            raise _not_ours(path, "embeddings and labels do not fit together")
-        gallery = cls(embeddings.shape[1] or None, str(model))
-        if len(embeddings):
-            gallery.enrol(as_embeddings(embeddings, str(path)), labels.tolist())
+            version, arrays = read_arrays(path, _FORMATS)
+            labels = _labels_of(arrays) if version == _VERSION else _labels_of_version_1(arrays["labels"])
+            model, embeddings = arrays["model"], arrays["embeddings"]
+            if model.shape != () or model.dtype.kind != "U":
+                raise ValueError("the model is not a text")
+            if embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != len(labels):
+                raise ValueError("the number of embeddings and labels differs")
+            gallery = cls(embeddings.shape[1] or None, str(model))
+            if len(embeddings):
+                gallery.enrol(as_embeddings(embeddings, "the embeddings"), labels)
+        except (ValueError, InputError) as error:
+            raise InputError(
+                f"{path} is not a gallery written by Gallery.save ({error}): give another, or enrol again"
+            ) from None
         return gallery
 
-    def _against(self, distance: str) -> Callable[[ArrayLike], NDArray[np.float32]]:
-        """Distances to all entries; the gallery's share of the work is kept until the next enrolment."""
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All rows as one block."""
+        if self._labels:
+            yield self._rows[: len(self)]
+
+    def _add(self, rows: NDArray[np.float32], labels: Sequence[str], model: str) -> None:
+        self._reserve(len(self) + len(rows), rows.shape[1])
+        self._rows[len(self) : len(self) + len(rows)] = rows
+        self._labels += labels
+        self._model = self._model or model
+        self._prepared = self._snapshot = None
+
+    def _remove(self, labels: frozenset[str]) -> None:
+        kept = [row for row, label in enumerate(self._labels) if label not in labels]
+        self._rows = self._rows[kept]  # a new array: nothing of what was removed stays in memory
+        self._labels = [self._labels[row] for row in kept]
+        self._prepared = self._snapshot = None
+
+    def _against(self, distance: str) -> Iterator[tuple[int, Callable[[ArrayLike], NDArray[np.float32]]]]:
+        """The gallery's share of the work is kept until the rows change."""
         if self._prepared is None or self._prepared[0] != distance:
             self._prepared = (distance, distance_by_name(distance).against(self._rows[: len(self)]))
-        return self._prepared[1]
+        yield len(self), self._prepared[1]
 
     def _reserve(self, needed: int, dim: int) -> None:
         capacity = len(self._rows)
@@ -159,44 +144,21 @@ class Gallery:
                 grown[: len(self)] = self._rows[: len(self)]
             self._rows = grown
 
-    def _check_dim(self, rows: NDArray[np.float32], what: str) -> None:
-        if self.dim not in (None, rows.shape[1]):
-            raise InputError(
-                f"the {what} have {rows.shape[1]} dimensions and the gallery {self.dim}: embed both with the same model"
-            )
 
-    def _check_model(self, model: str) -> None:
-        if model and self._model and model != self._model:
-            raise InputError(
-                f"these embeddings are of model {model:.12} and the gallery's of {self._model:.12}: "
-                "embed both with one model, or start a new gallery"
-            )
-
-
-def _closest(row: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Find the indices of the ``k`` smallest of ``row``, in stable order.
-
-    Ties at the k-th place are settled by index, which `numpy.argpartition` alone would not do.
-
-    >>> _closest(np.array([2, 1, 2, 0, 2], np.float32), 3)
-    array([3, 1, 0])
-    """
-    bound = np.partition(row, k - 1)[k - 1]
-    near = np.flatnonzero(row <= bound)
-    return near[np.argsort(row[near], kind="stable")[:k]]
+def _labels_of(arrays: dict[str, NDArray[Any]]) -> list[str]:
+    """The labels; raises ValueError unless they are UTF-8 bytes, all of them between ends that ascend."""
+    encoded, ends = arrays["labels"], arrays["label_ends"]
+    if encoded.dtype != np.uint8 or encoded.ndim != 1 or ends.dtype != np.int64 or ends.ndim != 1:
+        raise ValueError("the labels are not UTF-8 bytes and their ends")
+    starts = np.concatenate([[0], ends])
+    if (starts[1:] < starts[:-1]).any() or starts[-1] != len(encoded):
+        raise ValueError("the ends of the labels do not ascend to the last byte")
+    content = encoded.tobytes()
+    return [content[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(starts.tolist())]
 
 
-def _checked_labels(labels: Sequence[str], count: int) -> list[str]:
-    if isinstance(labels, str):
-        raise InputError(f"the labels are one string, {labels[:40]!r}: give a list with one label a row")
-    names = list(labels)
-    if len(names) != count:
-        raise InputError(f"{count} embeddings but {len(names)} labels: give one label a row")
-    for name in names:
-        if not isinstance(name, str) or "\0" in name:
-            raise InputError(f"{name!r:.40} is no label: give strings without NUL characters")
-    return [str(name) for name in names]
-
-
-def _not_ours(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is no gallery that Gallery.save wrote ({reason}): give another, or enrol again")
+def _labels_of_version_1(labels: NDArray[Any]) -> list[str]:
+    """The labels of a file in which the longest sets the width of all."""
+    if labels.ndim != 1 or labels.dtype.kind != "U":
+        raise ValueError("the labels are not a list of texts")
+    return [str(label) for label in labels]

@@ -1,4 +1,4 @@
-"""A picture of a ranked list: each query with the crops found for it."""
+"""A picture of ranked lists: each query with its ranked crops."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
-from .files import written_whole
-from .images import read_crops
+from reid_edge.core.files import written_whole
+from reid_edge.core.log import printable
+from reid_edge.data.images import read_crops
+from reid_edge.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["ranking_picture", "save_picture"]
+__all__ = ["ranking_picture", "require_picture", "save_picture"]
 
 # All in pixels.
 _MARGIN, _GAP, _AFTER_QUERY, _FRAME = 28, 14, 30, 5
@@ -36,22 +37,22 @@ def ranking_picture(
 ) -> PillowImage:
     """Draw a row for each query: the query framed blue, then its ranked crops, best first; RGB.
 
-    ``ranked[q]`` are the crops found for ``queries[q]``; rows may differ in length. ``distances[q][r]`` is
-    written under a crop beside its rank. ``matches[q][r]`` frames it: True green, False red, None not at all.
+    ``ranked[q]`` are the ranked crops of ``queries[q]``; rows may differ in length. ``distances[q][r]`` is
+    written under a crop beside its rank. ``matches[q][r]`` decides its frame: True green, False red, None without.
     ``crop_hw`` is the (height, width) of each crop in pixels.
 
-    Raises InputError when the lists do not fit one another or the picture would be huge, and ImageError for a
-    crop that cannot be read.
+    Raises InputError when the lists differ in length or the picture would be over 100 megapixels, and ImageError
+    for a crop that cannot be read.
     """
     _check_lengths(queries, ranked, distances, matches)
     frames = [[_FRAMES[match] for match in row] for row in matches or [[None] * len(row) for row in ranked]]
     legend = any(frame != _WHITE for row in frames for frame in row)
-    sheet = _Sheet([query.name for query in queries], max(map(len, ranked)), crop_hw, legend)
+    sheet = _Sheet([printable(query.name) for query in queries], max(map(len, ranked)), crop_hw, legend)
     for row, query in enumerate(queries):
         sheet.draw_query(row, query)
         for rank, path in enumerate(ranked[row]):
             distance = f"{distances[row][rank]:.4f}" if distances else ""
-            sheet.draw_found(row, rank, path, frames[row][rank], distance)
+            sheet.draw_ranked(row, rank, path, frames[row][rank], distance)
     return sheet.picture
 
 
@@ -60,21 +61,26 @@ def save_picture(picture: PillowImage, path: Path | str) -> None:
 
     Raises InputError for another suffix.
     """
-    if Path(path).suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{path} is no name for a picture: end it in one of {', '.join(_SUFFIXES)}")
+    require_picture(path)
     with written_whole(path) as beside:
         picture.save(beside, quality=92)
 
 
+def require_picture(path: Path | str) -> None:
+    """Raise InputError unless ``path`` has the suffix of a picture that `save_picture` writes."""
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} is not a picture file name: end it in one of {', '.join(_SUFFIXES)}")
+
+
 class _Sheet:
-    """The paper and the pen: one row for each query, one column for each rank."""
+    """The picture while it is drawn: one row for each query, one column for each rank."""
 
     def __init__(self, names: list[str], columns: int, crop_hw: tuple[int, int], legend: bool) -> None:
         from PIL import Image, ImageDraw, ImageFont
 
         self._crop_hw = crop_hw
         self._font = ImageFont.load_default(_TEXT)
-        # A file name is wider than its crop; what is wider still is shortened.
+        # A file name may be up to twice as wide as its crop; longer ones are shortened.
         widest = max(int(self._font.getlength(name)) + 1 for name in names)
         self._query_width = max(crop_hw[1], min(widest, 2 * crop_hw[1]))
         width = self._left(columns) + (_MARGIN - _GAP if columns else _MARGIN - _AFTER_QUERY)
@@ -91,10 +97,10 @@ class _Sheet:
         left = _MARGIN + (self._query_width - self._crop_hw[1]) // 2
         self._draw_crop(path, left, self._top(row), _BLUE)
         middle = _MARGIN + _FRAME + self._query_width // 2
-        self._write(self._shortened(path.name), middle, self._under(row), _INK, "ma")
+        self._write(self._shortened(printable(path.name)), middle, self._under(row), _INK, "ma")
 
-    def draw_found(self, row: int, rank: int, path: Path, frame: str, distance: str) -> None:
-        """Draw a found crop over its rank, counted from 1 on paper, and its distance."""
+    def draw_ranked(self, row: int, rank: int, path: Path, frame: str, distance: str) -> None:
+        """Draw a ranked crop above its rank, counted from 1 in the picture, and its distance."""
         left = self._left(rank)
         self._draw_crop(path, left, self._top(row), frame)
         self._write(str(rank + 1), left + _FRAME, self._under(row), _INK, "la")
@@ -145,10 +151,10 @@ def _check_lengths(
     matches: Sequence[Sequence[bool | None]] | None,
 ) -> None:
     if not queries:
-        raise InputError("a picture of no queries would be empty: give at least one")
+        raise InputError("there are no queries to draw: give at least one")
     if len(queries) != len(ranked):
         raise InputError(f"{len(queries)} queries and {len(ranked)} ranked lists: give one list a query")
     lengths = [len(row) for row in ranked]
     for what, rows in (("distances", distances), ("matches", matches)):
         if rows is not None and [len(row) for row in rows] != lengths:
-            raise InputError(f"the {what} do not fit the ranked lists: give one for each ranked crop")
+            raise InputError(f"the {what} and the ranked lists differ in length: give one for each ranked crop")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, MissingExtraError
-from .files import written_whole
+from reid_edge.core.files import written_whole
+from reid_edge.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,12 @@ __all__ = ["Curve", "draw_cmc"]
 _MARKERS = "os^Dv*P"
 _GREYS = ("0.0", "0.4", "0.6")
 # Text as text, and the same ids in every run: the same curves give the same files.
-_STYLE: Any = {"svg.hashsalt": "reid-edge", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
+_STYLE: Any = {
+    "svg.hashsalt": "reid-edge",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+}
 _WITHOUT_DATE: Any = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
@@ -26,7 +31,7 @@ _WITHOUT_DATE: Any = {"png": {"Software": None}, "svg": {"Date": None, "Creator"
 class Curve:
     """One line: CMC at ranks 1, 2, ... and, where one is known, a published rank-1; all fractions, 0..1.
 
-    Curves of one ``group`` (a model, say) share a marker; ``dashed`` tells a second one of the group apart.
+    Curves of one ``group`` (a model, say) share a marker; ``dashed`` sets a second one of the group apart.
     """
 
     label: str
@@ -41,9 +46,10 @@ def draw_cmc(
 ) -> list[Path]:
     """Draw ``curves`` in per cent at ranks 1..``ranks`` as ``out``.png and ``out``.svg, and return both paths.
 
-    Markers, greys and dashes tell the lines apart without colour. A ``published_rank1`` is an open, larger marker of
+    Markers, greys and dashes distinguish the lines without colour. A ``published_rank1`` is an open, larger marker of
     its curve's form at rank 1, named ``published`` in the legend. The same input gives the same bytes with the same
-    matplotlib. Raises InputError without curves or for a curve of fewer ranks, MissingExtraError without matplotlib.
+    matplotlib version. Raises InputError without curves or for a curve of fewer ranks, MissingExtraError without
+    matplotlib.
     """
     if not curves:
         raise InputError("there is no CMC curve to draw: evaluate a model first")
@@ -52,7 +58,7 @@ def draw_cmc(
     try:
         from matplotlib import rc_context
     except ImportError:
-        raise MissingExtraError("matplotlib", "report", "drawing CMC curves") from None
+        raise MissingExtraError("matplotlib", "drawing CMC curves") from None
     drawn = []
     with rc_context(_STYLE):
         figure = _figure(curves, title, published, ranks)

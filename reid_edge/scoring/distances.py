@@ -1,4 +1,4 @@
-"""Five distances with one interface: smaller is closer for every one of them, so nobody asks about direction.
+"""Five distances with one interface: for every one of them smaller is closer.
 
 ===========  ===============================================================================================
 name         between embeddings a and b
@@ -14,8 +14,8 @@ correlation  1 - Pearson's r across the dimensions, which is cosine after centri
 On L2-normalised embeddings cosine and euclidean rank alike, since then euclidean^2 = 2 cosine.
 
 Everything is float32, and results come in blocks of queries that the caller sizes with `block_rows`, so
-memory never grows with queries x gallery. Euclidean, cosine and correlation are one matrix product a block;
-cityblock and minkowski have no such form (`reid_edge.tiles`).
+memory never grows with queries x gallery. Euclidean, cosine and correlation are one matrix product per block;
+cityblock and minkowski have no such form (`reid_edge.scoring.tiles`).
 
 A matrix product rounds: the same two vectors may differ in their last bits (about 1e-7 of cosine) from one
 block size to another. Vectors that are whole numbers are exact with euclidean and cityblock while the
@@ -32,7 +32,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InputError
+from reid_edge.core.names import did_you_mean
+from reid_edge.errors import InputError
+
 from .tiles import TILE_VALUES, Block, Rows, cityblock, minkowski
 
 __all__ = ["DISTANCES", "Distance", "as_embeddings", "block_rows", "distance_by_name"]
@@ -40,13 +42,13 @@ __all__ = ["DISTANCES", "Distance", "as_embeddings", "block_rows", "distance_by_
 _DEFAULT_P = 3.0
 _LARGEST = 1e15  # its square, summed over 65,536 dimensions, is still a float32
 _BLOCK_BYTES = 32 << 20  # a wide matrix product, yet small beside any gallery
-_NOISE = 1e-5  # of |a|^2 + |b|^2: under it, a float32 product says little of |a - b|^2
-_ZERO_NORM = 1e-30  # a vector no longer than this has no direction that float32 could hold
+_NOISE = 1e-5  # of |a|^2 + |b|^2: below it, |a - b|^2 from a float32 product is mostly rounding
+_ZERO_NORM = 1e-30  # the direction of a shorter vector is not representable in float32
 
 
 @dataclass(frozen=True)
 class Distance:
-    """One of the five distances, made by `distance_by_name`; ``name`` reads back to the same distance."""
+    """One of the five distances, made by `distance_by_name`; `distance_by_name` of ``name`` is the same distance."""
 
     name: str
     _prepare: Callable[[Rows], Block] = field(repr=False, compare=False)
@@ -54,8 +56,8 @@ class Distance:
     def against(self, gallery: ArrayLike) -> Callable[[ArrayLike], Rows]:
         """Do the gallery's share of the work once; the result maps queries [Q, D] to float32 [Q, G].
 
-        ``gallery`` [G, D] is used where it lies, not copied (correlation alone makes a centred copy): leave
-        it unchanged while the result is in use. Raises InputError for embeddings that `as_embeddings`
+        ``gallery`` [G, D] is not copied (except by correlation, which centres it): leave it unchanged while the
+        result is in use. Raises InputError for embeddings that `as_embeddings`
         refuses, and when the dimensions of queries and gallery differ.
 
         >>> distances = distance_by_name("cityblock").against([[0, 0], [3, 4]])
@@ -88,7 +90,8 @@ def distance_by_name(name: str) -> Distance:
         exponent = _exponent(p, name) if colon else _DEFAULT_P
         return Distance(f"minkowski:{exponent:.12g}", partial(minkowski, p=exponent))
     if name not in _PREPARE:
-        raise InputError(f"no distance is called {name!r}: choose from {', '.join(DISTANCES)} (or minkowski:P)")
+        known = f"choose from {', '.join(DISTANCES)} (or minkowski:P)"
+        raise InputError(f"no distance is called {name!r}: {known}{did_you_mean(name, DISTANCES)}")
     return Distance(name, _PREPARE[name])
 
 
@@ -100,10 +103,10 @@ def as_embeddings(values: ArrayLike, what: str = "the embeddings") -> Rows:
     """
     try:
         array = np.asarray(values)
-    except ValueError:  # numpy's word for rows of different lengths
-        raise InputError(f"{what} must be numbers [N, D], and these rows differ in length: embed them anew") from None
+    except ValueError:  # numpy raises it for rows of different lengths
+        raise InputError(f"{what} must be numbers [N, D], and these rows differ in length: embed them again") from None
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
-        raise InputError(f"{what} must be numbers [N, D], not {array.dtype} {list(array.shape)}: one row a crop")
+        raise InputError(f"{what} must be numbers [N, D], not {array.dtype} {list(array.shape)}: give one row per crop")
     if array.size and not (float(array.min()) >= -_LARGEST and float(array.max()) <= _LARGEST):
         within = (np.abs(array) <= _LARGEST).all(axis=1)  # NaN compares false
         raise InputError(
@@ -119,7 +122,7 @@ def block_rows(gallery: int) -> int:
 
 
 def _cosine(gallery: Rows) -> Block:
-    scale = _reciprocal(_norms(gallery)).astype(np.float32)  # [G]; spares a normalised copy of the gallery
+    scale = _reciprocal(_norms(gallery)).astype(np.float32)  # [G]; avoids a normalised copy of the gallery
 
     def block(queries: Rows) -> Rows:
         similarity: Rows = _unit(queries) @ gallery.T  # [Q, G]
@@ -150,15 +153,14 @@ def _euclidean(gallery: Rows) -> Block:
 
 
 def _mend_cancellation(squared: Rows, queries: Rows, gallery: Rows, own: Rows, squares: Rows) -> None:
-    """Redo by subtraction, in place, pairs so close that the product's rounding is all that is left of them.
+    """Recompute by subtraction, in place, pairs so close that only the product's rounding error is left.
 
-    All that rounding made negative is among them.
-    Without it, a crop is about 1e-3 of its norm away from itself. Such pairs are rare unless a network has
-    collapsed, and then this costs what cityblock does.
+    All values that rounding made negative are among them. Without this, a crop is about 1e-3 of its norm away from
+    itself. Such pairs are rare unless a network has collapsed, and then this costs what cityblock does.
     """
     if squared.size == 0:
         return
-    suspects = squared.min(axis=1) <= _NOISE * (own + squares.max())  # [Q], a cheap bound that spares most rows
+    suspects = squared.min(axis=1) <= _NOISE * (own + squares.max())  # [Q], a cheap bound that rules out most rows
     step = max(1, TILE_VALUES // gallery.shape[1])
     for i in np.flatnonzero(suspects):
         near = np.flatnonzero(squared[i] <= _NOISE * (own[i] + squares))
@@ -178,12 +180,12 @@ def _reciprocal(norms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _unit(rows: Rows) -> Rows:
-    """Rows of L2 norm 1, but zero where they have no direction."""
+    """Rows scaled to L2 norm 1; rows without a direction become zero."""
     return np.multiply(rows, _reciprocal(_norms(rows))[:, None], out=np.empty_like(rows), casting="same_kind")
 
 
 def _centred_unit(rows: Rows) -> Rows:
-    """Rows less their mean, at norm 1. In float64 a constant row's mean is exact, so the row becomes zero."""
+    """Rows minus their mean, at norm 1. In float64 a constant row's mean is exact, so the row becomes zero."""
     means = rows.mean(axis=1, dtype=np.float64, keepdims=True)
     centred: Rows = np.subtract(rows, means, out=np.empty_like(rows), casting="same_kind")
     centred *= _reciprocal(_norms(centred))[:, None]

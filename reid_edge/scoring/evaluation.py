@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import ModelCard
-from .datasets import Dataset, open_dataset, require
+from reid_edge.card import ModelCard
+from reid_edge.data.datasets import Dataset, open_dataset, require
+from reid_edge.data.records import Crop
+from reid_edge.embedder.embedder import Embedder
+from reid_edge.engines.base import Engine
+from reid_edge.engines.facts import EngineFacts
+from reid_edge.errors import InputError
+
 from .distances import distance_by_name
-from .embedder import Embedder
-from .engine import Engine
-from .errors import InputError
 from .metrics import Metrics, score
-from .records import Crop
+from .test_set import TestSet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["PLAIN", "Evaluation", "evaluate", "evaluation_table"]
+__all__ = ["PLAIN", "Evaluation", "dataset_of", "evaluate", "evaluation_table"]
 
 PLAIN: Mapping[str, Any] = MappingProxyType({"flip": False, "query_expansion": None, "rerank": None})
 """The settings of a plain evaluation: no flip averaging, no query expansion, no re-ranking."""
@@ -35,10 +38,11 @@ PLAIN: Mapping[str, Any] = MappingProxyType({"flip": False, "query_expansion": N
 class Evaluation:
     """What a model scored, and all that the figures depend on.
 
-    ``model`` names what was scored and ``card`` is its own word on itself; ``resize`` is how crops got to
+    ``model`` names what was scored and ``card`` is its model card; ``resize`` is how crops got to
     its input size; ``dataset`` and ``part`` ("test" or "val") name the crops; ``settings`` names every
-    trick of the test that was on or off. ``images_per_second`` counts crops from file to embedding.
-    ``notices`` are the data set's, to be shown.
+    trick of the test that was on or off. ``images_per_second`` counts crops from file to embedding (of a
+    `TestSet`, from memory, once it has decoded them) and ``engine`` is what computed them. ``notices`` are
+    the data set's, to be shown.
     """
 
     metrics: Metrics
@@ -49,6 +53,7 @@ class Evaluation:
     resize: str
     same_camera_filter: bool
     images_per_second: float
+    engine: EngineFacts
     settings: Mapping[str, Any] = field(default_factory=lambda: PLAIN)
     notices: tuple[str, ...] = field(default=(), compare=False)
 
@@ -56,6 +61,10 @@ class Evaluation:
     def distance(self) -> str:
         """The distance that ordered the gallery."""
         return self.metrics.distance
+
+    def __repr__(self) -> str:
+        scores = f"rank-1 {100 * self.metrics.rank(1):.1f} %, mAP {100 * self.metrics.mAP:.1f} %"
+        return f"<Evaluation of {self.model} on {self.dataset} ({self.part}): {scores}, {self.distance} distance>"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: the figures of `Metrics.to_dict` (fractions), then what they were measured on."""
@@ -70,12 +79,13 @@ class Evaluation:
             "resize": self.resize,
             "settings": {**self.settings, "same_camera_filter": self.same_camera_filter},
             "images_per_second": self.images_per_second,
+            **asdict(self.engine),
         }
 
 
 def evaluate(
     model: Path | str | Engine | Embedder,
-    data: Path | str | Dataset,
+    data: Path | str | Dataset | TestSet,
     distance: str = "cosine",
     *,
     layout: str | None = None,
@@ -87,17 +97,17 @@ def evaluate(
     """Score ``model`` on the query and gallery crops of ``data``.
 
     ``model`` is an .onnx file, an open Engine, or an Embedder, which has its own ``resize`` and
-    ``batch``. ``data`` is a folder or manifest, read by ``layout`` (None: found out) and ``part`` (LaST has
-    "val" and "test"), or a Dataset. ``distance`` is one of `reid_edge.distances.DISTANCES`. ``resize``
-    replaces the card's way to the input size. ``progress`` shows a bar. Nothing is flipped, expanded or
-    re-ranked.
+    ``batch``. ``data`` is a folder or manifest, read by ``layout`` (None: auto-detected) and ``part`` (LaST has
+    "val" and "test"), an open Dataset, or a `TestSet`, whose crops are decoded once for all models scored on it.
+    ``distance`` is one of `reid_edge.scoring.distances.DISTANCES`. ``resize`` replaces the card's resize
+    method. ``progress`` shows a bar. Nothing is flipped, expanded or re-ranked.
 
     Raises InputError for bad input: DatasetError when a split is empty, ModelError for a model that cannot
     run, ImageError for a crop that cannot be read, and InputError when no query has a match in another
     camera.
     """
-    distance_by_name(distance)  # a misspelt name is told before minutes of embedding, not after
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, layout, part)
+    distance_by_name(distance)  # a misspelt name is refused before minutes of embedding, not after
+    dataset = dataset_of(data, layout, part)
     require(dataset, "query", "gallery")
     query, gallery = dataset.split.query, dataset.split.gallery
     if isinstance(model, Embedder) and resize not in (None, model.resize):
@@ -106,9 +116,9 @@ def evaluate(
         embedder = model if isinstance(model, Embedder) else Embedder(model, batch=batch, resize=resize)
         if embedder is not model:
             owned.enter_context(embedder)
-        card = embedder.card  # opens the model, so that the clock does not count it
+        card, facts = embedder.card, embedder.facts  # opens the model, so that the clock does not count it
         start = time.perf_counter()
-        embeddings = embedder.embed([crop.path for crop in (*query, *gallery)], progress=progress)
+        embeddings = embedder.embed(_crops(data, dataset, embedder, progress), progress=progress)
         seconds = time.perf_counter() - start
     metrics = score(
         *(embeddings[: len(query)], *_ids(query, dataset, 0)),
@@ -125,12 +135,14 @@ def evaluate(
         resize=embedder.resize,
         same_camera_filter=dataset.same_camera_filter,
         images_per_second=len(embeddings) / seconds,
+        engine=facts,
         notices=dataset.notices,
     )
 
 
 def evaluation_table(result: Evaluation) -> Table:
     """The figures in per cent, under what they were measured on."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     metrics = result.metrics
@@ -138,13 +150,37 @@ def evaluation_table(result: Evaluation) -> Table:
     shown = [*(metrics.rank(k) for k in ranks), metrics.mAP, metrics.mINP]
     tricks = [name.replace("_", " ") for name, value in result.settings.items() if value]
     table = Table(
-        *(*(f"rank-{k}" for k in ranks), "mAP", "mINP", "queries with a match", "gallery", "crops/s"),
+        box=SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=0,
         title=f"{result.model} on {result.dataset} ({result.part})",
-        caption=f"{result.distance} distance, {result.resize} resize, {', '.join(tricks) or 'no test-time tricks'}",
+        caption=f"{result.distance} distance, {result.resize} resize, {', '.join(tricks) or 'no test-time tricks'}\n"
+        f"{result.engine}",
     )
+    titles = (*(f"rank-{k}" for k in ranks), "mAP", "mINP", "queries with\na match", "gallery", "crops/s")
+    for title in titles:
+        table.add_column(title, justify="right")
     counts = f"{metrics.valid_queries} of {metrics.queries}", f"{metrics.gallery}", f"{result.images_per_second:.0f}"
     table.add_row(*(f"{100 * value:.1f}" for value in shown), *counts)
     return table
+
+
+def dataset_of(data: Path | str | Dataset | TestSet, layout: str | None = None, part: str = "test") -> Dataset:
+    """The data set in what `evaluate` takes: opened by `open_dataset` where it is a path, else as it is."""
+    if isinstance(data, TestSet):
+        return data.dataset
+    return data if isinstance(data, Dataset) else open_dataset(data, layout, part)
+
+
+def _crops(
+    data: object, dataset: Dataset, embedder: Embedder, progress: bool
+) -> Sequence[Path] | Sequence[NDArray[np.uint8]]:
+    """The query crops, then the gallery's: files to decode on the way, or what a `TestSet` has decoded."""
+    paths = [crop.path for crop in (*dataset.split.query, *dataset.split.gallery)]
+    if isinstance(data, TestSet):
+        return data.decoded(paths, embedder.card.input_hw, embedder.resize, progress)
+    return paths
 
 
 def _ids(crops: Sequence[Crop], dataset: Dataset, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,8 +1,8 @@
 """CMC, mAP and mINP: how well embeddings find the same person in other cameras.
 
-For each query, gallery entries of the same person *and* the same camera are dropped. A query left without a
-match is not counted, and the number of those that count is reported. Of the rest, in order of distance
-(ties in gallery order):
+For each query, gallery entries of the same person *and* the same camera are dropped (`reid_edge.scoring.matches`). A
+query without a match after that is not counted; the number of counted queries is reported. Over these, in order of
+distance (ties in gallery order):
 
 - CMC at k: the share of queries whose first match is at rank k or better (R1 is CMC at 1);
 - AP: the mean, over a query's matches, of the precision at each; mAP is its mean over queries (Zheng et
@@ -10,10 +10,6 @@ match is not counted, and the number of those that count is reported. Of the res
   trapezoid of its authors' code);
 - INP: a query's number of matches over the rank of its last one; mINP is the mean (Ye et al., "Deep
   Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021).
-
-A negative person id names nobody: such an entry matches no one, and as a query it never counts. In the
-gallery it is a distractor like any stranger; where a data set means such crops to be ignored (Market-1501's
--1), its reader leaves them out.
 
 Nothing is sorted in full: the rank of a match is one more than the number of entries closer than it.
 Distances are consumed a block of queries at a time, so memory does not grow with queries x gallery.
@@ -28,9 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_edge.core.progress import track
+from reid_edge.errors import InputError
+
 from .distances import as_embeddings, block_rows, distance_by_name
-from .errors import InputError
-from .progress import track
+from .matches import Matches
 
 __all__ = ["Metrics", "score", "score_blocks"]
 
@@ -39,11 +37,14 @@ _REPORTED_RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What a ranking scored; every figure is a fraction, 0..1.
+    """The figures of a ranking; each is a fraction, 0..1.
 
-    ``cmc`` float64 [max_rank] holds CMC at 1, 2, ...; ``queries`` were asked, of which ``valid_queries``
-    had a match and count; ``gallery`` is the number of gallery entries; ``distance`` names what ordered
-    them.
+    ``cmc`` float64 [max_rank] holds CMC at 1, 2, ...; ``queries`` is their number, of which ``valid_queries``
+    have a match and are counted; ``gallery`` is the number of gallery entries; ``distance`` is the name of the
+    distance.
+
+    For each valid query, in order: ``average_precision`` float64 [V], ``first_match`` int64 [V], the rank of its first
+    match, and ``persons`` int64 [V], the person of each.
     """
 
     cmc: NDArray[np.float64]
@@ -53,6 +54,13 @@ class Metrics:
     valid_queries: int
     gallery: int
     distance: str
+    average_precision: NDArray[np.float64]
+    first_match: NDArray[np.int64]
+    persons: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        scores = f"rank-1 {100 * self.rank(1):.1f} %, mAP {100 * self.mAP:.1f} %, mINP {100 * self.mINP:.1f} %"
+        return f"<Metrics: {scores}; {self.valid_queries} of {self.queries} queries, {self.gallery} gallery crops>"
 
     def rank(self, k: int) -> float:
         """CMC at ``k``: the share of valid queries with a match among their first ``k``.
@@ -64,7 +72,7 @@ class Metrics:
         return float(self.cmc[k - 1])
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the figures by name, JSON-able: rank1, rank5, rank10 and rank20 as far as max_rank goes."""
+        """The figures by name, JSON-able: rank1, rank5, rank10 and rank20 as far as max_rank goes."""
         ranks = {f"rank{k}": self.rank(k) for k in _REPORTED_RANKS if k <= len(self.cmc)}
         counts = {"queries": self.queries, "valid_queries": self.valid_queries, "gallery": self.gallery}
         return {**ranks, "mAP": self.mAP, "mINP": self.mINP, **counts, "distance": self.distance}
@@ -83,7 +91,7 @@ def score(
 ) -> Metrics:
     """Score query embeddings [Q, D] against a gallery's [G, D], with int person and camera ids [Q] and [G].
 
-    ``distance`` is a name that `reid_edge.distances.distance_by_name` knows; ``progress`` shows a bar. Raises
+    ``distance`` is a name that `reid_edge.scoring.distances.distance_by_name` knows; ``progress`` shows a bar. Raises
     InputError for ids or embeddings that do not fit together, and when no query has a match.
 
     One query, person 7 seen by camera 0. By distance the gallery holds a crop of 7 by the same camera
@@ -125,8 +133,8 @@ def score_blocks(
 ) -> Metrics:
     """Score distances that come in blocks: ``distances(rows)`` is [len(rows), G] for a slice of the queries.
 
-    This is `score` for distances from elsewhere, smaller for closer, such as a re-ranked matrix:
-    ``score_blocks(matrix.__getitem__, ...)``. Blocks are only read. ``distance`` names them in the result.
+    This is `score` for distances that the caller computes, smaller for closer, such as a re-ranked matrix:
+    ``score_blocks(matrix.__getitem__, ...)``. Blocks are only read. ``distance`` is their name in the result.
     Raises InputError as `score` does, and for a distance that is NaN or infinite.
 
     Two queries, persons 1 and 2 in camera 0, against three crops from camera 1. The first query's match comes
@@ -139,49 +147,28 @@ def score_blocks(
     """
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}: CMC starts at rank 1")
-    people = _People(*_labels(query_pids, query_camids, "query"), *_labels(gallery_pids, gallery_camids, "gallery"))
-    rows = block_rows(people.gallery)
-    starts = range(0, people.queries, rows)
-    found: list[NDArray[np.int64]] = []
+    matches = Matches(query_pids, query_camids, gallery_pids, gallery_camids)
+    rows = block_rows(matches.gallery)
+    starts = range(0, matches.queries, rows)
+    found: dict[int, NDArray[np.int64]] = {}
     for start in track(starts, "scoring") if progress else starts:
-        found += _ranks_of_block(distances(slice(start, min(start + rows, people.queries))), start, people)
-    return _summary(found, people, distance, max_rank)
+        block = distances(slice(start, min(start + rows, matches.queries)))
+        found.update(_ranks_of_block(block, start, matches))
+    return _summary(found, matches, distance, max_rank)
 
 
-class _People:
-    """Who is who: each query's matches, and the crops to drop for it, without comparing all with all."""
-
-    def __init__(
-        self,
-        query_pids: NDArray[np.int64],
-        query_camids: NDArray[np.int64],
-        gallery_pids: NDArray[np.int64],
-        gallery_camids: NDArray[np.int64],
-    ) -> None:
-        self.queries, self.gallery = len(query_pids), len(gallery_pids)
-        self._query_camids, self._gallery_camids = query_camids, gallery_camids
-        self._by_pid = np.argsort(gallery_pids, kind="stable")  # [G]; one person's crops side by side, in order
-        pids = gallery_pids[self._by_pid]
-        self._first = np.searchsorted(pids, query_pids, "left")
-        self._end = np.where(query_pids < 0, self._first, np.searchsorted(pids, query_pids, "right"))
-
-    def of(self, query: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Gallery rows of the query's person, ascending: its matches, and its own camera's, to drop."""
-        same = self._by_pid[self._first[query] : self._end[query]]
-        own_camera = self._gallery_camids[same] == self._query_camids[query]
-        return same[~own_camera], same[own_camera]
-
-
-def _ranks_of_block(block: NDArray[np.float32], start: int, people: _People) -> Iterator[NDArray[np.int64]]:
-    """Ranks of the matches of each query that has any; ``block`` [n, G] begins at query ``start``."""
-    if block.ndim != 2 or block.shape[1] != people.gallery:
-        raise InputError(f"a block of distances is {list(block.shape)}: give [queries, {people.gallery}]")
-    if block.size and not np.isfinite((block.min(), block.max())).all():  # both hand a NaN on
-        raise InputError("a distance is NaN or infinite: check the embeddings, or the step that changed the distances")
+def _ranks_of_block(
+    block: NDArray[np.float32], start: int, matches: Matches
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each query that has a match, with the ranks of all; ``block`` [n, G] begins at query ``start``."""
+    if block.ndim != 2 or block.shape[1] != matches.gallery:
+        raise InputError(f"a block of distances is {list(block.shape)}: give [queries, {matches.gallery}]")
+    if block.size and not np.isfinite((block.min(), block.max())).all():  # NaN passes through both
+        raise InputError("a distance is NaN or infinite: check the embeddings, or the step that computed the distances")
     for query, row in enumerate(block, start):
-        hits, dropped = people.of(query)
+        hits, dropped = matches.of(query)
         if len(hits):
-            yield _ranks_of_hits(row, hits, dropped)
+            yield query, _ranks_of_hits(row, hits, dropped)
 
 
 def _ranks_of_hits(row: NDArray[np.float32], hits: NDArray[np.intp], dropped: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -198,39 +185,30 @@ def _ranks_of_hits(row: NDArray[np.float32], hits: NDArray[np.intp], dropped: ND
     at = row[hits]  # [H]
     no_farther = np.sort(row[row <= at.max()])
     before = no_farther.searchsorted(at, "left")
-    level = no_farther.searchsorted(at, "right") - before  # [H], itself among them
+    level = no_farther.searchsorted(at, "right") - before  # [H], including itself
     for i in np.flatnonzero(level > 1):
         before[i] += np.count_nonzero(row[: hits[i]] == at[i])
     return np.sort(before) + 1
 
 
-def _summary(found: list[NDArray[np.int64]], people: _People, distance: str, max_rank: int) -> Metrics:
+def _summary(found: dict[int, NDArray[np.int64]], matches: Matches, distance: str, max_rank: int) -> Metrics:
+    """The figures of the ranks of matches by query."""
     if not found:
         raise InputError(
-            f"none of {people.queries} queries has a match in another camera among {people.gallery} gallery "
-            "crops: check person and camera ids, or that query and gallery belong together"
+            f"none of {matches.queries} queries has a match in another camera among {matches.gallery} gallery "
+            "crops: check person and camera ids, and that query and gallery are of the same data set"
         )
-    first = np.array([ranks[0] for ranks in found])
-    average_precision = [float((np.arange(1, len(ranks) + 1) / ranks).mean()) for ranks in found]
+    first = np.array([ranks[0] for ranks in found.values()])  # [V]
+    average_precision = np.array([(np.arange(1, len(ranks) + 1) / ranks).mean() for ranks in found.values()])
     return Metrics(
         cmc=(first[:, None] <= np.arange(1, max_rank + 1)).mean(axis=0),
-        mAP=float(np.mean(average_precision)),
-        mINP=float(np.mean([len(ranks) / ranks[-1] for ranks in found])),
-        queries=people.queries,
+        mAP=float(average_precision.mean()),
+        mINP=float(np.mean([len(ranks) / ranks[-1] for ranks in found.values()])),
+        queries=matches.queries,
         valid_queries=len(found),
-        gallery=people.gallery,
+        gallery=matches.gallery,
         distance=distance,
+        average_precision=average_precision,
+        first_match=first,
+        persons=matches.query_pids[list(found)],
     )
-
-
-def _labels(pids: ArrayLike, camids: ArrayLike, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    arrays = np.asarray(pids), np.asarray(camids)
-    for array in arrays:
-        if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
-            raise InputError(
-                f"the {what} ids must be whole numbers, one a crop and at least one, not {array.dtype} "
-                f"{list(array.shape)}: read them with reid_edge.datasets"
-            )
-    if len(arrays[0]) != len(arrays[1]):
-        raise InputError(f"{len(arrays[0])} {what} person ids but {len(arrays[1])} camera ids: give one of each a crop")
-    return arrays[0].astype(np.int64), arrays[1].astype(np.int64)

@@ -1,19 +1,19 @@
-"""Cityblock and Minkowski distances, in tiles: the two of `reid_edge.distances` that are no matrix product.
+"""Cityblock and Minkowski distances, in tiles: the two of `reid_edge.scoring.distances` that are not matrix products.
 
 A tile of the gallery and what is computed from it stay in a core's cache while every query of the block
-passes over it; the tiles are shared out over the cores (numpy lets go of the interpreter's lock).
+passes over it; the tiles are distributed over the cores (numpy releases the interpreter's lock).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reid_edge.core.pools import thread_pool
 
 __all__ = ["TILE_VALUES", "Block", "Rows", "cityblock", "minkowski"]
 
@@ -40,7 +40,7 @@ def minkowski(gallery: Rows, p: float) -> Block:
     """(Sum of |a - b|^p)^(1/p) to each row of ``gallery`` [G, D], for a finite ``p`` of at least 1."""
 
     def reduce(apart: Rows, spare: Rows, out: Rows) -> None:
-        largest = apart.max(axis=1)  # taken out before the power: nothing overflows, and no pair vanishes
+        largest = apart.max(axis=1)  # divided out before the power: no overflow and no underflow
         apart *= (1 / np.maximum(largest, _SMALLEST))[:, None]
         _raise_to(apart, p, spare)
         np.einsum("nd->n", apart, out=out)
@@ -66,14 +66,14 @@ def _tiled(gallery: Rows, reduce: Callable[[Rows, Rows, Rows], None], queries: R
             np.abs(apart, out=apart)
             reduce(apart, spare, row[start : start + step])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with thread_pool() as pool:
         for _ in pool.map(fill, range(0, len(gallery), step)):
             pass  # a failure in a thread is raised here
     return distances
 
 
 def _raise_to(values: Rows, p: float, spare: Rows) -> None:
-    """``values **= p`` in place; small whole powers by multiplication, thrice as fast as `numpy.power`."""
+    """``values **= p`` in place; small whole powers by multiplication, three times as fast as `numpy.power`."""
     if p > 5 or p != int(p):
         np.power(values, p, out=values)
         return

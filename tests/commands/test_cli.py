@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_onnx import write_tiny_model
+from helpers.tiny_onnx import write_tiny_model
 
 from reid_edge.cli import main
-from reid_edge.evaluation import evaluate
-from reid_edge.synthetic import synthesize
+from reid_edge.data.synthetic.dataset import synthesize
+from reid_edge.scoring.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("drawn") / "set", people=6, test_people=4, seed=5)
+    return synthesize(tmp_path_factory.mktemp("drawn") / "set", identities=6, test_identities=4, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,20 @@ def test_rank_finds_a_crop_in_its_own_folder_and_draws_it(people: Path, model: P
     assert (tmp_path / "r.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_rank_says_who_is_who_only_in_a_known_layout(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = _first_query(people)
+    assert run("rank", query, "--gallery", people / "query", "--model", model, "--top", 1) == 0
+    assert "yes" in capsys.readouterr().out.split()
+    loose = tmp_path / "0001_c1 [red]x\n.jpg"
+    loose.write_bytes(query.read_bytes())
+    assert run("rank", loose, "--gallery", tmp_path, "--model", model, "--picture", tmp_path / "new" / "r.png") == 0
+    shown = capsys.readouterr().out
+    assert "yes" not in shown.split() and "no" not in shown.split()
+    assert "0001_c1 [red]x\\n.jpg" in shown, "a name is shown as it is, on one line"
+
+
 def test_inspect_names_the_layout(people: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run("data", "inspect", people, "--json", tmp_path / "i.json") == 0
     assert "market1501" in capsys.readouterr().out
@@ -107,7 +124,7 @@ def test_inspect_names_the_layout(people: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_synthesize_twice_is_once(people: Path, tmp_path: Path) -> None:
-    command = ("data", "synthesize", tmp_path / "s", "--people", 4, "--test-people", 2, "--cameras", 2)
+    command = ("data", "synthesize", tmp_path / "s", "--identities", 4, "--test-identities", 2, "--cameras", 2)
     assert run(*command) == 0
     before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "s").rglob("*.jpg"))
     assert run(*command) == 0
@@ -131,7 +148,9 @@ def _bad(arguments: Sequence[object], expected: str, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert run(*arguments) == code
     error = capsys.readouterr().err
-    assert error.startswith("reid-edge: ") and len(error.strip().splitlines()) == 1, error
+    # On a slow machine lines of progress come before it, one every 30 seconds.
+    lines = [line for line in error.strip().splitlines() if not re.search(r": \d+/\d+", line)]
+    assert error.count("reid-edge: ") == 1 and len(lines) == 1, error
     assert expected in error, error
 
 
@@ -151,6 +170,16 @@ def test_missing_things_are_named(
     ):
         _bad(command, str(gone), capsys)
     assert _files(tmp_path) == []
+
+
+def test_a_gallery_that_rank_could_not_read_is_not_written(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gallery", "gallery.txt"):
+        _bad(("embed", people / "query", "--model", model, "--out", tmp_path / name), ".npz", capsys)
+    assert _files(tmp_path) == []
+    (tmp_path / "gallery.txt").touch()
+    _bad(("rank", _first_query(people), "--gallery", tmp_path / "gallery.txt", "--model", model), ".npz", capsys)
 
 
 def test_a_wrong_layout_and_an_empty_split_are_refused(
@@ -196,17 +225,17 @@ def test_checkpoints_that_cannot_be_used_are_refused(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch = pytest.importorskip("torch", reason="needs the train extra")
-    from reid_edge.training.models import build_model
+    from reid_edge.training.models.registry import build_model
 
     other, bomb, crater = tmp_path / "other.pth", tmp_path / "bomb.pth", tmp_path / "crater"
     torch.save(build_model("mobilenetv3_large").state_dict(), other)
     bomb.write_bytes(pickle.dumps(_Bomb(crater)))
     out = tmp_path / "out"
-    _bad(("eval", other, "--data", people), "--model", capsys)
-    _bad(("eval", other, "--data", people, "--model", "osnet_x0_25"), "osnet_x0_25", capsys)
-    _bad(("eval", other, "--data", people, "--model", "vgg"), "vgg", capsys)
-    _bad(("export", bomb, "--model", "osnet_x0_25", "--out", out), "bomb.pth", capsys)
-    _bad(("export", other, "--model", "mobilenetv3_large", "--int8", "--out", out), "INT8", capsys)
+    _bad(("eval", other, "--data", people), "--arch", capsys)
+    _bad(("eval", other, "--data", people, "--arch", "osnet_x0_25"), "osnet_x0_25", capsys)
+    _bad(("eval", other, "--data", people, "--arch", "vgg"), "vgg", capsys)
+    _bad(("export", bomb, "--arch", "osnet_x0_25", "--out", out), "bomb.pth", capsys)
+    _bad(("export", other, "--arch", "mobilenetv3_large", "--int8", "--out", out), "INT8", capsys)
     assert not crater.exists() and not out.exists()
 
 
@@ -233,16 +262,35 @@ def test_a_full_disk_leaves_no_part_behind(people: Path, model: Path, tmp_path: 
     assert _files(tmp_path) == []
 
 
+def test_control_c_is_one_line_and_130(tmp_path: Path) -> None:
+    """Sent to a command at work: its temporary folder is there, and drawing 9,000 persons takes minutes."""
+    command = [sys.executable, "-m", "reid_edge", "data", "synthesize", str(tmp_path / "drawn"), "--identities", "9000"]
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
+    )
+    while not any(tmp_path.iterdir()) and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert error.strip().splitlines()[-1] == "reid-edge: interrupted" and "Traceback" not in error
+    assert not (tmp_path / "drawn").exists()
+
+
 def test_a_missing_extra_names_the_pip_command(people: Path, tmp_path: Path) -> None:
     """An environment without torch, made by hiding it from the import system of a child."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
-    command = f"train --model osnet_x0_25 --data {people} --out {tmp_path / 'run'}"
+    command = f"train --arch osnet_x0_25 --data {people} --out {tmp_path / 'run'}"
     environment = {**os.environ, "PYTHONPATH": str(hidden)}
     child = subprocess.run(
         [sys.executable, "-m", "reid_edge", *command.split()], capture_output=True, text=True, env=environment
     )
     assert child.returncode == 2
-    assert "pip install 'reid-edge[train]'" in child.stderr and len(child.stderr.strip().splitlines()) == 1
+    assert "pip install torch torchvision tomlkit scipy" in child.stderr and len(child.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()

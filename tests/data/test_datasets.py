@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 
 import pytest
-from drawn_layouts import touch_crops
+from helpers.drawn_layouts import touch_crops
 
-from reid_edge.datasets import LAYOUT_NAMES, crops_in, mixed, open_dataset, require
-from reid_edge.errors import DatasetError, InputError, MissingExtraError
-from reid_edge.records import Crop
+from reid_edge.data.datasets import LAYOUT_NAMES, crops_in, mixed, open_dataset, require
+from reid_edge.data.records import Crop
+from reid_edge.errors import DatasetError, InputError
 
 MARKET = (
     "bounding_box_train/0002_c1s1_000451_03.jpg",
@@ -97,6 +95,13 @@ def test_several_data_sets_side_by_side_are_told_apart_by_the_user(tmp_path: Pat
     assert open_dataset(tmp_path, layout="last").layout == "last"
 
 
+def test_data_sets_unpacked_into_one_folder_are_told_apart_by_the_user(tmp_path: Path) -> None:
+    touch_crops(tmp_path / "market", (*MARKET, *LAST))
+    with pytest.raises(DatasetError, match=r"several data sets: .*market \(market1501\), .*market \(last\)"):
+        open_dataset(tmp_path / "market")
+    assert open_dataset(tmp_path / "market", layout="last").layout == "last"
+
+
 def test_dukemtmc_is_known_by_its_folder(tmp_path: Path) -> None:
     home = touch_crops(tmp_path / "DukeMTMC-reID", MARKET[:2] + MARKET[4:6])
     assert open_dataset(tmp_path).layout == open_dataset(home).layout == "dukemtmc"
@@ -156,138 +161,9 @@ def test_msmt17_names_a_bad_line_of_its_list(tmp_path: Path) -> None:
             open_dataset(tmp_path)
 
 
-MANIFEST = (
-    "path,pid,camid,split,note\na.jpg,3,0,train,x\nsub/b.jpg,4,1,query,\nsub/c.jpg,4,2,gallery,\nd.jpg,-1,2,gallery,\n"
-)
-
-
-def _manifest(folder: Path, text: str = MANIFEST) -> Path:
-    touch_crops(folder, ["a.jpg", "sub/b.jpg", "sub/c.jpg", "d.jpg"])
-    path = folder / "crops.csv"
-    path.write_text(text)
-    return path
-
-
-def test_a_manifest_starts_its_paths_at_its_own_folder(tmp_path: Path) -> None:
-    dataset = open_dataset(_manifest(tmp_path))
-    assert dataset.layout == "manifest" and dataset.name == "crops"
-    assert dataset.split.train == (Crop(tmp_path / "a.jpg", 3, 0),)
-    assert dataset.split.query == (Crop(tmp_path / "sub/b.jpg", 4, 1),)
-    assert dataset.split.gallery == (Crop(tmp_path / "sub/c.jpg", 4, 2),)
-    assert dataset.listing.junk == 1
-
-
-def test_a_parquet_manifest_reads_as_its_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
-    from pyarrow import parquet
-
-    expected = open_dataset(_manifest(tmp_path)).split
-    rows = [line.split(",") for line in MANIFEST.splitlines()]
-    columns = {name: [row[i] for row in rows[1:]] for i, name in enumerate(rows[0])}
-    table = pyarrow.table(
-        {**columns, "pid": [int(v) for v in columns["pid"]], "camid": [int(v) for v in columns["camid"]]}
-    )
-    parquet.write_table(table, tmp_path / "crops.parquet")
-    assert open_dataset(tmp_path / "crops.parquet").split == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("path,pid,camid\na.jpg,1,1\n", "lacks the column split"),
-        ("path,pid,camid,split\na.jpg,one,1,train\n", "line 2: pid 'one' is no whole number"),
-        ("path,pid,camid,split\na.jpg,1,1,train\na.jpg,1,,train\n", "line 3: camid '' is no whole number"),
-        ("path,pid,camid,split\na.jpg,1,1,testing\n", "line 2: split 'testing' is unknown"),
-        ("path,pid,camid,split\nno.jpg,1,1,train\n", "line 2: 'no.jpg' is no file"),
-        ("path,pid,camid,split\nsub,1,1,train\n", "line 2: 'sub' is no file"),
-        ("path,pid,camid,split\n,1,1,train\n", "line 2: path '' is empty"),
-        (f"path,pid,camid,split\n{'x' * 5000},1,1,train\n", "xxx...' is no file"),
-        ('path,pid,camid,split\n"a\nb\x1b.jpg",1,1,train\n', r"'a\nb\x1b.jpg' is no file"),
-        ("path,pid,camid,split\na.jpg,1.0,1,train\n", "line 2: pid '1.0' is no whole number"),
-        ("path,pid,camid,split\na.jpg,1_0,1,train\n", "line 2: pid '1_0' is no whole number"),
-        (f"path,pid,camid,split\na.jpg,1,{'9' * 19},train\n", "line 2: camid '9999"),
-        ("path,pid,camid,split,pid\na.jpg,1,1,train,2\n", "has the column pid twice"),
-        ("path;pid;camid;split\na.jpg;1;1;train\n", "now 'path;pid;camid;split'"),
-        ("path,pid,camid,split\na.jpg,1\n", "line 2: not as many fields"),
-        ("path,pid,camid,split\na.jpg,1,1,train,more\n", "line 2: not as many fields"),
-        ("path,pid,camid,split\n", "names no crops"),
-        ('path,pid,camid,split\n"a.jpg,1,1,train\n', "no CSV file"),
-        ("", "lacks the column"),
-    ],
-)
-def test_a_bad_manifest_is_refused_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
-    with pytest.raises(DatasetError, match=re.escape(expected)) as caught:
-        open_dataset(_manifest(tmp_path, text))
-    assert "crops.csv" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_manifest_may_have_spaces_after_its_commas(tmp_path: Path) -> None:
-    path = _manifest(tmp_path, "path, pid, camid, split\na.jpg, 3, 0, train\n")
-    assert open_dataset(path).split.train == (Crop(tmp_path / "a.jpg", 3, 0),)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "expected"),
-    [
-        ("pid", 1.5, "pid 1.5"),
-        ("pid", float("inf"), "pid inf"),
-        ("camid", None, "camid None"),
-        ("camid", True, "camid True"),
-        ("path", b"a.jpg", "path b'a.jpg'"),
-        ("path", None, "path None"),
-        ("split", None, "split 'None'"),
-    ],
-)
-def test_a_bad_value_in_parquet_is_refused_with_its_row(
-    tmp_path: Path, column: str, value: object, expected: str
-) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
-    from pyarrow import parquet
-
-    touch_crops(tmp_path, ["a.jpg"])
-    row = {"path": "a.jpg", "pid": 1, "camid": 1, "split": "train", column: value}
-    table = pyarrow.table({name: [kept] for name, kept in row.items()})
-    parquet.write_table(table, tmp_path / "m.parquet")
-    with pytest.raises(DatasetError, match=re.escape(f"m.parquet, row 1: {expected}")):
-        open_dataset(tmp_path / "m.parquet")
-
-
-def test_a_damaged_parquet_file_is_refused_whatever_byte_is_wrong(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="needs the parquet extra")
-    from pyarrow import parquet
-
-    touch_crops(tmp_path, ["a.jpg"])
-    path = tmp_path / "m.parquet"
-    parquet.write_table(pyarrow.table({"path": ["a.jpg"], "pid": [1], "camid": [1], "split": ["train"]}), path)
-    whole = path.read_bytes()
-    refused = 0
-    for place in range(0, len(whole), 7):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xC3]) + whole[place + 1 :])
-        try:
-            open_dataset(path)
-        except DatasetError as error:
-            refused += 1
-            assert str(error).isprintable()
-    assert refused > 20
-
-
-def test_without_pyarrow_parquet_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    (tmp_path / "m.parquet").write_bytes(b"")
-    with pytest.raises(MissingExtraError, match=r"pip install 'reid-edge\[parquet\]'"):
-        open_dataset(tmp_path / "m.parquet")
-
-
-def test_bytes_that_are_no_table_are_refused(tmp_path: Path) -> None:
-    for name in ("m.csv", "m.parquet"):
-        (tmp_path / name).write_bytes(b"\xff\xfe\x00PAR1nonsense")
-        with pytest.raises(DatasetError, match=name):
-            open_dataset(tmp_path / name)
-
-
 def test_an_unknown_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
     touch_crops(tmp_path, ["photos/a.jpg"])
-    with pytest.raises(DatasetError, match=r"looked for .*bounding_box_train.*LaST.*; found photos"):
+    with pytest.raises(DatasetError, match=r"looked for query \+ bounding_box_test .*LaST.*; found photos"):
         open_dataset(tmp_path)
 
 
@@ -311,9 +187,10 @@ def test_misspelt_layouts_and_parts_are_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path, part="val")
     with pytest.raises(InputError, match="does not exist"):
         open_dataset(tmp_path / "gone")
-    with pytest.raises(InputError, match=r"is a file, and .*\.csv or \.parquet manifest"):
+    with pytest.raises(InputError, match=r"is a file, not a folder: .*ends in \.csv or \.parquet"):
         open_dataset(tmp_path / MARKET[0])
-    assert LAYOUT_NAMES == ("dukemtmc", "market1501", "msmt17", "last", "manifest", "crops")
+    public = ("occluded-duke", "dukemtmc", "cuhk03-labeled", "cuhk03-detected", "market1501", "msmt17", "last")
+    assert LAYOUT_NAMES == (*public, "manifest", "person-folders", "person-folders-unsplit", "crops")
 
 
 def test_crops_in_a_folder_are_all_images_below_it(tmp_path: Path) -> None:

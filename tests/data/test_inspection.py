@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from drawn_layouts import touch_crops
+from helpers.drawn_layouts import touch_crops
 from rich.console import Console
 
-from reid_edge.inspection import inspect_dataset, inspection_table
+from reid_edge.data.inspection import inspect_dataset, inspection_table
 
 SOUND = (
     "bounding_box_train/0002_c1s1_000451_03.jpg",
@@ -28,8 +28,8 @@ def _kinds(path: Path) -> dict[str, int]:
 def test_a_sound_set_is_counted(tmp_path: Path) -> None:
     inspection = inspect_dataset(touch_crops(tmp_path, SOUND))
     train, gallery = inspection.splits["train"], inspection.splits["gallery"]
-    assert (train.crops, train.people, train.cameras, train.distractors) == (2, 1, 2, 0)
-    assert (gallery.crops, gallery.people, gallery.cameras, gallery.distractors) == (2, 1, 2, 1)
+    assert (train.crops, train.identities, train.cameras, train.distractors) == (2, 1, 2, 0)
+    assert (gallery.crops, gallery.identities, gallery.cameras, gallery.distractors) == (2, 1, 2, 1)
     assert inspection.junk == 1 and inspection.layout == "market1501"
     assert _kinds(tmp_path) == {}
 
@@ -72,7 +72,7 @@ def test_people_numbered_independently_do_not_overlap(tmp_path: Path) -> None:
         touch_crops(tmp_path, [f"{folder}/0000/0000_000_{camera:02}_0303noon_{camera}.jpg"])
         (tmp_path / f"list_{name}.txt").write_text(f"0000/0000_000_{camera:02}_0303noon_{camera}.jpg 0\n")
     kinds = _kinds(tmp_path)
-    assert kinds == {"people to train on in one camera only": 1, "not the published counts": 1}
+    assert kinds == {"training identities in one camera only": 1, "not the published counts": 1}
 
 
 def test_file_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_names_that_do_not_parse_are_found(tmp_path: Path) -> None:
 
 def test_people_in_one_camera_are_found(tmp_path: Path) -> None:
     touch_crops(tmp_path, (*SOUND, "bounding_box_train/0008_c4s1_000451_03.jpg", "query/0001_c3s1_001052_00.jpg"))
-    assert _kinds(tmp_path) == {"people to train on in one camera only": 1, "queries without a match": 1}
+    assert _kinds(tmp_path) == {"training identities in one camera only": 1, "queries without a match": 1}
 
 
 def test_people_in_train_and_test_are_found(tmp_path: Path) -> None:
     touch_crops(tmp_path, (*SOUND, "bounding_box_train/0001_c1s1_000451_03.jpg", "bounding_box_train/0001_c2s1_0.jpg"))
-    assert _kinds(tmp_path) == {"people in train and test": 1}
+    assert _kinds(tmp_path) == {"identities in train and test": 1}
 
 
 def test_a_crop_in_two_splits_is_found(tmp_path: Path) -> None:

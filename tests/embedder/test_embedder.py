@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny_onnx import tiny_embeddings, write_tiny_model
 from numpy.typing import NDArray
 from PIL import Image
-from tiny_onnx import tiny_embeddings, write_tiny_model
 
-from reid_edge import images
 from reid_edge.card import ModelCard
-from reid_edge.embedder import Embedder
-from reid_edge.engine import check_batch
+from reid_edge.data import decoding, images
+from reid_edge.embedder.embedder import Embedder
+from reid_edge.engines.base import check_batch
+from reid_edge.engines.registry import open_engine
 from reid_edge.errors import ImageError, InputError, ModelError
 
 HW = (32, 16)
@@ -111,8 +112,8 @@ def test_no_crops_give_no_rows_of_the_right_width(nothing: Any) -> None:
 def test_frames_of_opencv_are_bgr() -> None:
     red_in_bgr = np.zeros((8, 8, 3), np.uint8)
     red_in_bgr[:, :, 2] = 255
-    assert Embedder(ColourEngine()).embed(red_in_bgr, "BGR").tolist() == [[1.0, 0.0, 0.0]]
-    with pytest.raises(InputError, match="give RGB or BGR"):
+    assert Embedder(ColourEngine()).embed(red_in_bgr, "bgr").tolist() == [[1.0, 0.0, 0.0]]
+    with pytest.raises(InputError, match="give rgb or bgr"):
         Embedder(ColourEngine()).embed(red_in_bgr, "GBR")
 
 
@@ -186,7 +187,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch, name: str) -> list[threading.Thread]
         seen.append(threading.current_thread())
         return true(*arguments)
 
-    monkeypatch.setattr(f"reid_edge.embedder.{name}", watched)
+    monkeypatch.setattr(f"reid_edge.embedder.embedder.{name}", watched)
     return seen
 
 
@@ -228,7 +229,7 @@ def test_an_engine_that_fails_ends_the_call() -> None:
 
 def test_a_model_file_is_opened_once_and_closed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ColourEngine()
-    monkeypatch.setattr("reid_edge.embedder.open_engine", lambda path, threads: engine)
+    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, threads: engine)
     with Embedder(model) as embedder:
         embedder.embed(_frames(1))
         assert engine.entered == 1
@@ -244,10 +245,37 @@ def test_a_model_file_is_opened_once_and_closed(model: Path, monkeypatch: pytest
     assert engine.entered == 0
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_closed_embedder_is_not_opened_again(model: Path, is_file: bool) -> None:
+    with open_engine(model) as engine:
+        embedder = Embedder(model if is_file else engine)
+        with embedder:
+            pass
+        lazy = Embedder(model if is_file else engine)
+        lazy.close()  # it never was open
+        for closed in (embedder, lazy):
+            for use in (lambda: closed.embed([]), lambda: closed.facts, closed.__enter__):  # noqa: B023
+                with pytest.raises(InputError, match="this Embedder is closed: make another"):
+                    use()
+        assert embedder.card.architecture
+        with pytest.raises(InputError, match="closed"):
+            _ = lazy.card
+
+
+def test_its_repr_says_what_it_embeds_with(model: Path) -> None:
+    embedder = Embedder(model, batch=8)
+    assert repr(embedder) == f"<Embedder {str(model)!r}: not open yet>"
+    with embedder:
+        card = embedder.card
+        expected = f"{card.architecture} fp32 on onnxruntime, {card.embedding_dim} dimensions, batches of 8"
+        assert repr(embedder) == f"<Embedder {str(model)!r}: {expected}>"
+    assert repr(embedder) == f"<Embedder {str(model)!r}: closed>"
+
+
 def test_a_model_file_that_cannot_be_used_is_closed_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ColourEngine()
     engine.card = engine.card.with_(resize="of a later version")
-    monkeypatch.setattr("reid_edge.embedder.open_engine", lambda path, threads: engine)
+    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, threads: engine)
     with pytest.raises(InputError), Embedder(model):
         pass
     assert engine.entered == 0
@@ -279,6 +307,6 @@ def test_a_real_crop_is_closest_to_itself_from_its_file_or_as_a_frame(model: Pat
     paths = sorted(dev_crops.glob("query/*.jpg"))[:40]
     with Embedder(model, batch=16, threads=1) as embedder:
         files = embedder.embed(paths)
-        frames = embedder.embed([images.read(path)[:, :, ::-1] for path in paths], "BGR")
+        frames = embedder.embed([decoding.read(path)[:, :, ::-1] for path in paths], "bgr")
     np.testing.assert_allclose(files, frames, atol=1e-6)
     assert ((files @ frames.T).argmax(axis=1) == np.arange(40)).all()

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.tiny_onnx import tiny_card, tiny_embeddings, tiny_model, write_tiny_model
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tiny_onnx import tiny_embeddings, tiny_model, write_tiny_model
 
 from reid_edge.card import CARD_KEY, ModelCard
-from reid_edge.engine import open_engine
-from reid_edge.engine_onnx import OnnxEngine
+from reid_edge.engines.onnx_file import seal_of
+from reid_edge.engines.onnxruntime import OnnxEngine
+from reid_edge.engines.registry import open_engine
 from reid_edge.errors import InputError, ModelError
+from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.io import write_onnx
 
 HW = (32, 16)
 
@@ -145,7 +148,8 @@ def test_weights_in_another_file_are_refused_whether_it_is_there_or_not(tmp_path
 
 
 def test_a_model_of_another_maker_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    path = write_tiny_model(tmp_path / "m.onnx", input_hw=HW, with_card=False)
+    path = tmp_path / "m.onnx"
+    onnx.save(tiny_model(input_hw=HW), str(path))
     assert "was not written by reid-edge export: run  reid-edge export CHECKPOINT --out DIR" in _one_line(path)
 
 
@@ -157,25 +161,28 @@ def test_the_development_model_of_another_exporter_is_refused(dev_onnx: Path) ->
     ("card", "complaint"),
     [
         ("{", "its model card is not JSON"),
-        ("[1]", "no JSON object"),
+        ("[1]", "not a JSON object"),
         (json.dumps({"schema": 7}), "schema 7 is unknown"),
         (json.dumps({"schema": 1}), "bad model card"),
         (
             ModelCard("tiny", 24, input_hw=(64, 16)).to_json(),
-            "card wants images tensor(uint8) [N, 64, 16, 3]",
+            "card says images tensor(uint8) [N, 64, 16, 3]",
         ),
         (ModelCard("tiny", 25, input_hw=HW).to_json(), "embeddings tensor(float) [N, 25]"),
     ],
 )
 def test_cards_that_cannot_be_read_or_are_of_another_model(tmp_path: Path, card: str, complaint: str) -> None:
-    text = _one_line(write_tiny_model(tmp_path / "m.onnx", input_hw=HW, card=card))
+    model = tiny_model(input_hw=HW)
+    helper.set_model_props(model, {CARD_KEY: card})
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    text = _one_line(tmp_path / "m.onnx")
     assert complaint in text and "export" in text
 
 
 def test_warnings_of_onnx_runtime_stay_off_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = tiny_model(input_hw=HW)
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(3), "unused"))  # ONNX Runtime warns of it
-    onnx.save(model, str(tmp_path / "m.onnx"))
+    write_onnx(Graph(model, tidy=True), tiny_card(input_hw=HW), tmp_path / "m.onnx")
     with OnnxEngine(tmp_path / "m.onnx") as engine:
         engine.run(_crops(1))
     assert capfd.readouterr() == ("", "")
@@ -195,8 +202,9 @@ def _pretender(path: Path, name: str, kind: int, shape: list[str | int], output:
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
-    helper.set_model_props(model, {CARD_KEY: ModelCard("tiny", 3, input_hw=HW).to_json()})
-    onnx.save(model, str(path))
+    helper.set_model_props(model, {CARD_KEY: tiny_card(input_hw=HW, stripes=1).with_(sealed=True).to_json()})
+    content = model.SerializeToString()  # write_onnx would refuse shapes that do not agree
+    path.write_bytes(content + seal_of(content))
     return path
 
 
@@ -219,7 +227,7 @@ def test_embeddings_that_are_not_finite_are_an_error_that_names_the_rows(tmp_pat
             huge = np.zeros_like(numpy_helper.to_array(tensor))
             huge[0] = 3e38
             tensor.CopyFrom(numpy_helper.from_array(huge, "weights"))
-    onnx.save(model, str(tmp_path / "m.onnx"))
+    write_onnx(Graph(model), tiny_card(input_hw=HW, embedding_dim=10), tmp_path / "m.onnx")
     crops = np.full((4, *HW, 3), 124, np.uint8)  # near the mean: a small product
     crops[[1, 3]] = 255
     with OnnxEngine(tmp_path / "m.onnx") as engine:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reid_edge.errors import ImageError, InputError
-from reid_edge.pictures import ranking_picture, save_picture
+from reid_edge.gallery.pictures import ranking_picture, save_picture
 
 BLUE, GREEN, RED, WHITE = (36, 99, 200), (31, 157, 77), (210, 59, 51), (255, 255, 255)
 # Crop colours that nothing else in the picture has.
@@ -97,13 +97,13 @@ def test_a_query_without_finds_is_still_drawn(crops: list[Path]) -> None:
 
 
 def test_lists_that_do_not_fit_are_refused(crops: list[Path]) -> None:
-    with pytest.raises(InputError, match="no queries"):
+    with pytest.raises(InputError, match="there are no queries to draw"):
         ranking_picture([], [])
     with pytest.raises(InputError, match="2 queries and 1 ranked lists"):
         ranking_picture(crops[:2], [crops])
-    with pytest.raises(InputError, match="the distances do not fit"):
+    with pytest.raises(InputError, match="the distances and the ranked lists differ in length"):
         ranking_picture(crops[:1], [crops[:2]], distances=[[0.1]])
-    with pytest.raises(InputError, match="the matches do not fit"):
+    with pytest.raises(InputError, match="the matches and the ranked lists differ in length"):
         ranking_picture(crops[:1], [crops[:2]], matches=[[True, True], [True]])
     with pytest.raises(InputError, match=r"1000 queries would make a picture of \d+x\d+ pixels: give fewer"):
         ranking_picture(crops[:1] * 1000, [crops] * 1000)
@@ -121,7 +121,7 @@ def test_a_picture_is_saved_as_its_suffix_says(crops: list[Path], tmp_path: Path
 
 def test_a_picture_that_cannot_be_saved_leaves_nothing(crops: list[Path], tmp_path: Path) -> None:
     picture = ranking_picture(crops[:1], [crops[1:3]])
-    with pytest.raises(InputError, match=r"ranks\.txt is no name for a picture: end it in one of \.png"):
+    with pytest.raises(InputError, match=r"ranks\.txt is not a picture file name: end it in one of \.png"):
         save_picture(picture, tmp_path / "ranks.txt")
     (tmp_path / "ranks.jpg").write_text("old")
     with pytest.raises(OSError, match="RGBA"):

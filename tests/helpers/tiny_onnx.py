@@ -1,4 +1,4 @@
-"""A tiny real model of our kind, in the form that `reid-edge export` writes, for tests that need one to run.
+"""A tiny real model, in the form that `reid-edge export` writes, for tests that need one to run.
 
     images uint8 [N, H, W, 3] -> Cast -> Transpose -> normalise -> mean of each stripe -> MatMul -> L2 norm
 
@@ -16,46 +16,41 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from reid_edge.card import CARD_KEY, IMAGENET_MEAN, IMAGENET_STD, ModelCard
+from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD, ModelCard
+from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.io import write_onnx
 
-__all__ = ["tiny_embeddings", "tiny_model", "write_tiny_model"]
+__all__ = ["tiny_card", "tiny_embeddings", "tiny_model", "write_tiny_model"]
 
 
 def write_tiny_model(path: Path, **options: Any) -> Path:
-    """Write `tiny_model` with these options to ``path``; gives ``path``."""
-    onnx.save(tiny_model(**options), str(path))
+    """Write a model of these options (`tiny_model`'s, and fields of its card) to ``path``, as an export does."""
+    shape = {name: options.pop(name) for name in ("input_hw", "stripes", "embedding_dim", "seed") if name in options}
+    write_onnx(Graph(tiny_model(**shape)), tiny_card(**shape).with_(**options), path)
     return path
 
 
 def tiny_model(
-    *,
-    input_hw: tuple[int, int] = (256, 128),
-    stripes: int = 8,
-    embedding_dim: int | None = None,
-    seed: int = 0,
-    card: ModelCard | str | None = None,
-    with_card: bool = True,
-    **card_fields: Any,
+    *, input_hw: tuple[int, int] = (256, 128), stripes: int = 8, embedding_dim: int | None = None, seed: int = 0
 ) -> onnx.ModelProto:
-    """The model, checked. ``embedding_dim`` adds a random projection from 3 x ``stripes`` features.
+    """The model without a card. ``embedding_dim`` adds a random projection from 3 x ``stripes`` features."""
+    graph = _graph(input_hw, stripes, embedding_dim or 3 * stripes, projection(stripes, embedding_dim, seed))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
-    ``card`` replaces the true card, even by any text; ``card_fields`` change fields of the true one.
-    """
+
+def tiny_card(
+    *, input_hw: tuple[int, int] = (256, 128), stripes: int = 8, embedding_dim: int | None = None, seed: int = 0
+) -> ModelCard:
+    """The card of `tiny_model`."""
     dim = embedding_dim or 3 * stripes
-    graph = _graph(input_hw, stripes, dim, projection(stripes, embedding_dim, seed))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    if with_card:
-        card = card or _true_card(input_hw, dim, seed, card_fields)
-        text = card if isinstance(card, str) else card.to_json()
-        helper.set_model_props(model, {CARD_KEY: text})
-    return model
+    weights = hashlib.sha256(f"tiny {dim} {seed}".encode()).hexdigest()
+    return ModelCard("tiny", dim, input_hw=input_hw, trained_on="nothing", weights_sha256=weights)
 
 
 def tiny_embeddings(
     images: NDArray[np.uint8], *, stripes: int = 8, embedding_dim: int | None = None, seed: int = 0
 ) -> NDArray[np.float64]:
-    """What the model must answer for uint8 [N, H, W, 3], written down a second time: float64 [N, D]."""
+    """What the model must give for uint8 [N, H, W, 3], computed by NumPy: float64 [N, D]."""
     number, height, width, _ = images.shape
     pixels = (images / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
     means = pixels.reshape(number, stripes, height // stripes * width, 3).mean(axis=2)  # [N, stripes, 3]
@@ -70,12 +65,6 @@ def projection(stripes: int, embedding_dim: int | None, seed: int) -> NDArray[np
     if embedding_dim is None:
         return None
     return np.random.default_rng(seed).standard_normal((3 * stripes, embedding_dim)).astype(np.float32)
-
-
-def _true_card(input_hw: tuple[int, int], dim: int, seed: int, changes: dict[str, Any]) -> ModelCard:
-    weights = hashlib.sha256(f"tiny {dim} {seed}".encode()).hexdigest()
-    card = ModelCard("tiny", dim, input_hw=input_hw, trained_on="nothing", weights_sha256=weights)
-    return card.with_(**changes)
 
 
 def _graph(input_hw: tuple[int, int], stripes: int, dim: int, weights: NDArray[np.float32] | None) -> onnx.GraphProto:

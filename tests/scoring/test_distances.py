@@ -11,8 +11,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from reid_edge.distances import DISTANCES, as_embeddings, block_rows, distance_by_name
 from reid_edge.errors import InputError
+from reid_edge.scoring.distances import DISTANCES, as_embeddings, block_rows, distance_by_name
 
 Vector = NDArray[np.float64]
 

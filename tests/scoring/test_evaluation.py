@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from naive import naive_metrics
+from helpers.naive import naive_metrics
 from numpy.typing import NDArray
 from PIL import Image
 
 from reid_edge.card import ModelCard
-from reid_edge.datasets import Dataset, open_dataset
-from reid_edge.distances import DISTANCES
-from reid_edge.embedder import Embedder
-from reid_edge.engine import check_batch
+from reid_edge.data.datasets import Dataset, open_dataset
+from reid_edge.data.images import read_crops
+from reid_edge.data.records import Listing, Split
+from reid_edge.embedder.embedder import Embedder
+from reid_edge.engines.base import check_batch
+from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import DatasetError, InputError, ModelError
-from reid_edge.evaluation import evaluate, evaluation_table
-from reid_edge.images import read_crops
-from reid_edge.layouts import Listing
-from reid_edge.records import Split
+from reid_edge.scoring.distances import DISTANCES
+from reid_edge.scoring.evaluation import evaluate, evaluation_table
 
 
 class StripeEngine:
@@ -32,6 +32,7 @@ class StripeEngine:
     def __init__(self) -> None:
         self.card = ModelCard("stripes", embedding_dim=12, input_hw=(64, 32), weights_sha256="none")
         self.max_batch = 8
+        self.facts = EngineFacts("stripes", "NumPy", {"numpy": np.__version__}, 1, "")
         self.batches: list[int] = []
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -134,6 +135,12 @@ def test_the_report_names_all_that_the_figures_depend_on(folder: Path) -> None:
         "weights_sha256": "none",
         "resize": "pillow-bilinear",
         "settings": {"flip": False, "query_expansion": None, "rerank": None, "same_camera_filter": True},
+        "backend": "stripes",
+        "provider": "NumPy",
+        "versions": {"numpy": np.__version__},
+        "threads": 1,
+        "sha256": "",
+        "nodes": {},
     }
 
 
@@ -206,8 +213,16 @@ def test_the_table_shows_the_figures(folder: Path) -> None:
     from rich.console import Console
 
     result = evaluate(StripeEngine(), folder)
-    console = Console(width=160)
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(evaluation_table(result))
-    for text in (f"{100 * result.metrics.mAP:.1f}", "20 of 20", "41", "cosine distance", "no test-time tricks"):
+    assert "…" not in captured.get()
+    for text in (
+        f"{100 * result.metrics.mAP:.1f}",
+        "20 of 20",
+        "41",
+        "cosine distance",
+        "no test-time tricks",
+        "NumPy",
+    ):
         assert text in captured.get()

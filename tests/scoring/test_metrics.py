@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.naive import Naive, naive_metrics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from naive import Naive, naive_metrics
 from numpy.testing import assert_allclose
 
-import reid_edge.metrics
-from reid_edge.distances import DISTANCES, distance_by_name
+import reid_edge.scoring.metrics
 from reid_edge.errors import InputError
-from reid_edge.metrics import Metrics, score, score_blocks
+from reid_edge.scoring.distances import DISTANCES, distance_by_name
+from reid_edge.scoring.metrics import Metrics, score, score_blocks
 
 
 def by_hand(distances: Any, query: Any, gallery: Any, max_rank: int = 20) -> Metrics:
@@ -55,6 +55,16 @@ def test_embeddings_at_angles_0_20_and_40_degrees() -> None:
     metrics = score(embeddings[:1], [1], [0], embeddings[1:], [2, 1, 1], [1, 1, 1])
     assert metrics.mAP == pytest.approx((1 + 2 / 3) / 2)
     assert metrics.distance == "cosine"
+
+
+def test_each_query_keeps_its_figures() -> None:
+    """The second query has no match and is not counted."""
+    distances = [[1, 2, 3], [1, 2, 3], [3, 2, 1]]
+    metrics = by_hand(distances, [(7, 0), (9, 0), (5, 0)], [(5, 1), (7, 1), (7, 2)])
+    assert metrics.persons.tolist() == [7, 5]
+    assert metrics.first_match.tolist() == [2, 3]
+    assert_allclose(metrics.average_precision, [(1 / 2 + 2 / 3) / 2, 1 / 3])
+    assert metrics.mAP == pytest.approx(metrics.average_precision.mean())
 
 
 def test_two_queries_average() -> None:
@@ -139,7 +149,7 @@ def test_equals_the_naive_reference(case: tuple[Any, ...]) -> None:
     expected = naive_metrics(matrix, *labels, max_rank=max_rank)
     array = np.array(matrix, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reid_edge.metrics, "block_rows", lambda gallery: rows)
+        patch.setattr(reid_edge.scoring.metrics, "block_rows", lambda gallery: rows)
         if expected is None:
             with pytest.raises(InputError, match="has a match in another camera"):
                 score_blocks(array.__getitem__, *labels, distance="", max_rank=max_rank)
@@ -177,7 +187,7 @@ def test_cosine_and_euclidean_agree_on_normalised_embeddings() -> None:
 
 def test_memory_does_not_grow_with_queries_times_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
     """3,000 x 3,000 distances are 36 MB; blocks of 1 MiB must do, with room for working copies of one."""
-    monkeypatch.setattr("reid_edge.distances._BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("reid_edge.scoring.distances._BLOCK_BYTES", 1 << 20)
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(3000, 8)).astype(np.float32)
     pids, camids = rng.integers(0, 500, 3000), rng.integers(0, 4, 3000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,13 +11,18 @@ pytest.importorskip("torch", reason="training tests need the train extra")
 pytest.importorskip("matplotlib", reason="curves need the report extra")
 pytest.importorskip("tensorboard", reason="curves need the report extra")
 
-from reid_edge.training.curves import Board, draw_curves  # noqa: E402
+from helpers.log import logged  # noqa: E402
+
+from reid_edge.training.curves import TensorBoardLog, draw_curves  # noqa: E402
+from reid_edge.training.history import EpochReport  # noqa: E402
 
 
-def _line(epoch: int, scored: bool) -> dict[str, Any]:
+def _line(epoch: int, scored: bool) -> EpochReport:
     metrics = {"rank1": 0.1 * epoch, "mAP": 0.05 * epoch, "mINP": 0.01} if scored else None
     losses = {"id": 6.0 / epoch, "triplet": 1.0}
-    return {"epoch": epoch, "losses": losses, "learning_rate": 1e-3, "images_per_second": 50.0, "metrics": metrics}
+    return EpochReport(
+        epoch=epoch, losses=losses, learning_rate=1e-3, seconds=1.0, images_per_second=50.0, metrics=metrics
+    )
 
 
 def test_curves_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
@@ -36,13 +40,13 @@ def test_curves_of_a_run_that_was_never_scored(tmp_path: Path) -> None:
 def test_the_board_has_every_epoch_once_after_a_resumed_run(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    said: list[str] = []
-    with Board(tmp_path, 0, said.append) as board:
-        for epoch in (1, 2):
-            board.write(_line(epoch, scored=epoch == 2))
-    with Board(tmp_path, 1, said.append) as board:  # only epoch 1 was in the checkpoint
-        for epoch in (2, 3):
-            board.write(_line(epoch, scored=False))
+    with logged() as said:
+        with TensorBoardLog(tmp_path, 0) as board:
+            for epoch in (1, 2):
+                board.write(_line(epoch, scored=epoch == 2))
+        with TensorBoardLog(tmp_path, 1) as board:  # only epoch 1 was in the checkpoint
+            for epoch in (2, 3):
+                board.write(_line(epoch, scored=False))
     log = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in log.Scalars("loss/id")] == [1, 2, 3]
     assert log.Scalars("loss/id")[0].value == pytest.approx(6.0)

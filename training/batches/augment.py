@@ -1,6 +1,6 @@
 """Augmentation of a whole batch on its device: flip, pad and crop, normalise, random erasing (BoT, section 2).
 
-The random numbers are drawn on the CPU from a NumPy generator, so that a run gives the same batches on every device
+The random numbers are drawn on the CPU from a NumPy generator, so that a run has the same batches on every device,
 and a resumed run the same as an uninterrupted one.
 """
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD
+from reid_edge.training.recipe.config import TrainConfig
 
-from .config import TrainConfig
-
-__all__ = ["augmented", "erasing_boxes", "normalised"]
+__all__ = ["augment", "erasing_boxes", "normalised"]
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -25,8 +24,8 @@ def normalised(images: Tensor) -> Tensor:
     return (images.permute(0, 3, 1, 2).float() - mean) / std
 
 
-def augmented(images: Tensor, config: TrainConfig, rng: np.random.Generator) -> Tensor:
-    """uint8 [N, H, W, 3] RGB -> float32 [N, 3, H, W], normalised; every crop has its own draw of everything.
+def augment(images: Tensor, config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """uint8 [N, H, W, 3] RGB -> float32 [N, 3, H, W], normalised; every crop has its own random draws.
 
     In BoT's order: flip with probability ``config.flip``; zero-pad by ``config.pad`` pixels and crop back; normalise;
     erase with probability ``config.erase``, filled with the mean, that is 0.
@@ -40,7 +39,7 @@ def augmented(images: Tensor, config: TrainConfig, rng: np.random.Generator) -> 
 def erasing_boxes(
     count: int, input_hw: tuple[int, int], probability: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Boxes (top, left, bottom, right) int64 [count, 4] in pixels; an image left alone has the empty box 0, 0, 0, 0.
+    """Boxes (top, left, bottom, right) int64 [count, 4] in pixels; an image left as it is has the box 0, 0, 0, 0.
 
     Area 0.02..0.4 of the image and aspect 0.3..1/0.3, redrawn until it fits (Zhong et al., AAAI 2020, algorithm 1).
     """
@@ -64,7 +63,7 @@ def _flipped(images: Tensor, mask: NDArray[np.bool_]) -> Tensor:
 
 
 def _shifted(images: Tensor, pad: int, rng: np.random.Generator) -> Tensor:
-    """Zero-pad by ``pad`` on every side, then crop the original size at a random place: a shift, seen as an index."""
+    """Zero-pad by ``pad`` on every side, then crop the original size at a random place, by indexing."""
     if pad == 0:
         return images
     count, height, width, _ = images.shape

@@ -1,7 +1,7 @@
-"""Published figures to set ours beside: rank-1 and mAP in per cent, each with its source.
+"""Published figures to compare with: rank-1 and mAP in per cent, each with its source.
 
-All are single-query, without re-ranking or query expansion unless the row says so. What is not here was not available
-to whoever wrote this file, which does not mean that its authors did not measure it.
+All are single-query, without re-ranking or query expansion unless the row says so. A figure that is not here was not
+available when this file was written; its authors may have published it elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["PAPER", "PUBLISHED", "Published", "by_others", "of_the_paper"]
 
 PAPER = "Person Re-identification using Siamese Networks"
-"""The source of the experiments that `reproduce` repeats."""
+"""The paper whose experiments `reproduce` repeats."""
 
 _BOT = "Luo et al., Bag of Tricks, CVPRW 2019"
 _ZOO = "torchreid model zoo"

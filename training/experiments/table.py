@@ -1,28 +1,29 @@
-"""Table I and the CMC figures of the paper's experiments: ours, the paper's and others' side by side."""
+"""Table I and the CMC figures of the paper's experiments: measured here, by the paper and by others, side by side."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid_edge.cmc import Curve, draw_cmc
+from reid_edge.core.files import write_text
 from reid_edge.errors import MissingExtraError
-from reid_edge.files import written_whole
+from reid_edge.scoring.cmc import Curve, draw_cmc
+from reid_edge.training.recipe.config import TrainConfig
 
-from .config import TrainConfig
-from .plan import TITLES, Cell
+from .plan import DATA_TITLES, Cell
 from .published import Published, by_others, of_the_paper
 
 __all__ = ["Filled", "draw_figures", "write_tables"]
 
+logger = logging.getLogger(__name__)
+
 _MAIN = "euclidean"
-_NOT_RECORDED = (
-    "No figure of the paper for this experiment is among those recorded here (`reid_edge.training.published`)."
-)
+_NOT_RECORDED = "No figure of the paper for this experiment is among those recorded in `published.py`."
 _CSV_HEAD = (
     *("model", "recipe", "trained_on", "epochs", "finetuned_on", "finetune_epochs", "start"),
     *("scored_on", "part", "distance"),
@@ -33,10 +34,10 @@ _CSV_HEAD = (
 
 @dataclass(frozen=True)
 class Filled:
-    """A cell with what its evaluation wrote, or None and why.
+    """A cell with its evaluation's ``result``, or None and the reason in ``missing``.
 
-    ``configs`` are the recipes of its training and fine-tuning, ``start`` says what the first began from, ``part`` is
-    the split of the data set scored on.
+    ``configs`` are the recipes of its training and fine-tuning, ``start`` names the weights that training started from,
+    ``part`` is the split of the data set scored on.
     """
 
     cell: Cell
@@ -55,22 +56,22 @@ class Filled:
         """The paper's figure for this cell, if one is known."""
         cell = self.cell
         plain = cell.trained_on == cell.scored_on and cell.finetuned_on is None
-        return of_the_paper(cell.model, TITLES[cell.scored_on]) if plain else None
+        return of_the_paper(cell.arch, DATA_TITLES[cell.scored_on]) if plain else None
 
     @property
     def others(self) -> str:
         """What others published for the same architecture on the same data."""
         if self.cell.trained_on != self.cell.scored_on or self.cell.finetuned_on:
             return ""
-        rows = by_others(self.cell.model, TITLES[self.cell.scored_on])
+        rows = by_others(self.cell.arch, DATA_TITLES[self.cell.scored_on])
         return "; ".join(f"{row} ({row.source})" for row in rows)
 
 
 def write_tables(rows: Sequence[Filled], not_public: Mapping[str, str], out: Path) -> list[Path]:
     """Write ``table1.md`` and ``table1.csv`` (a line for each distance) in ``out``.
 
-    ``not_public`` says of a data set, by its option, that it is not the public one. An empty place is "-" with a
-    footnote that says why.
+    ``not_public`` has a sentence for each data set, by its option, that is not the public one. A missing figure is "-"
+    with the reason in a footnote.
     """
     lines = [*_table_one(rows, not_public), "", *_distances(rows)]
     text = io.StringIO()
@@ -80,19 +81,16 @@ def write_tables(rows: Sequence[Filled], not_public: Mapping[str, str], out: Pat
         writer.writerows(_csv_lines(row))
     written = []
     for name, content in (("table1.md", "\n".join(lines) + "\n"), ("table1.csv", text.getvalue())):
-        with written_whole(out / name) as beside:
-            beside.write_text(content, encoding="utf-8")
+        write_text(out / name, content)
         written.append(out / name)
     return written
 
 
-def draw_figures(
-    rows: Sequence[Filled], not_public: Mapping[str, str], out: Path, say: Callable[[str], None]
-) -> list[Path]:
+def draw_figures(rows: Sequence[Filled], not_public: Mapping[str, str], out: Path) -> list[Path]:
     """Draw ``cmc-DATA-RECIPE.png`` and ``.svg`` for each data set scored on: its models, plain and fine-tuned.
 
-    Models that were only trained elsewhere are left out, but on LaST, where nothing is trained. Without matplotlib
-    nothing is drawn, and ``say`` is told so. The title says which set it is, and if it is ``not_public``.
+    Only models trained or fine-tuned on the data set are drawn, except on LaST, where nothing is trained. Without
+    matplotlib nothing is drawn, and a warning is logged. The title names the set, and marks one that is ``not_public``.
     """
     drawn: list[Path] = []
     for data, recipe in dict.fromkeys((row.cell.scored_on, row.cell.recipe) for row in rows):
@@ -100,17 +98,17 @@ def draw_figures(
         if not curves:
             continue
         part = next(row.part for row in rows if row.cell.scored_on == data and row.part)
-        title = f"{TITLES[data]} ({part}), recipe {recipe}{', not the public set' if data in not_public else ''}"
+        title = f"{DATA_TITLES[data]} ({part}), recipe {recipe}{', not the public set' if data in not_public else ''}"
         try:
             drawn += draw_cmc(curves, out / f"cmc-{data}-{recipe}", title, published="the paper")
         except MissingExtraError as error:
-            say(f"no CMC figures: {error}, then repeat the command")
+            logger.warning("no CMC figures: %s, then repeat the command", error)
             return []
     return drawn
 
 
 class _Footnotes:
-    """Sentences with a number each; the same sentence has the same number."""
+    """Numbered sentences; the same sentence has the same number."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -127,16 +125,16 @@ def _table_one(rows: Sequence[Filled], not_public: Mapping[str, str]) -> list[st
     notes = _Footnotes()
     lines = [
         *(_caption(rows), ""),
-        "| model | recipe | trained on | scored on | ours | the paper | others |",
+        "| model | recipe | trained on | scored on | measured | the paper | others |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         cell, scores = row.cell, row.scores()
-        where = TITLES[cell.scored_on] + (f" ({row.part})" if cell.scored_on == "last" and row.part else "")
+        where = DATA_TITLES[cell.scored_on] + (f" ({row.part})" if cell.scored_on == "last" and row.part else "")
         where += notes.mark(not_public.get(cell.scored_on, ""))
-        ours = _pair(scores) if scores else "-" + notes.mark(row.missing)
+        measured = _pair(scores) if scores else "-" + notes.mark(row.missing)
         paper = str(row.paper) if row.paper else "-" + notes.mark(_NOT_RECORDED)
-        cells = cell.model, cell.recipe, _trained_on(row), where, ours, paper, row.others or "-"
+        cells = cell.arch, cell.recipe, _trained_on(row), where, measured, paper, row.others or "-"
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     for number, text in enumerate(notes.texts, start=1):
@@ -145,56 +143,56 @@ def _table_one(rows: Sequence[Filled], not_public: Mapping[str, str]) -> list[st
 
 
 def _caption(rows: Sequence[Filled]) -> str:
-    """What the figures of Table I depend on."""
-    said = [
+    """The conditions of the figures in Table I."""
+    lines = [
         f"**Table I.** Rank-1 / mAP in per cent by {_MAIN} distance, after the last epoch; no re-ranking, no flip "
         "averaging (the paper averaged each crop's feature with its mirror image's)."
     ]
-    for model, recipe in dict.fromkeys((row.cell.model, row.cell.recipe) for row in rows):
-        first = next((r for r in rows if (r.cell.model, r.cell.recipe) == (model, recipe) and r.configs), None)
+    for arch, recipe in dict.fromkeys((row.cell.arch, row.cell.recipe) for row in rows):
+        first = next((r for r in rows if (r.cell.arch, r.cell.recipe) == (arch, recipe) and r.configs), None)
         if first is None:
             continue
         config = first.configs[0]
         height, width = config.input_hw
-        said.append(f"{model}, {recipe}: {_epochs(config.epochs)} from {first.start} at {height}x{width}.")
-    said.append(_about_last(rows))
-    return " ".join(said)
+        lines.append(f"{arch}, {recipe}: {_epochs(config.epochs)} from {first.start} at {height}x{width}.")
+    lines.append(_about_last(rows))
+    return " ".join(lines)
 
 
 def _about_last(rows: Sequence[Filled]) -> str:
-    theirs = "the paper's LaST column was measured on `val`, by models trained on Market-1501"
+    paper = "the paper's LaST column was measured on `val`, by models trained on Market-1501"
     found = next((row for row in rows if row.cell.scored_on == "last" and row.part), None)
     if found is None:
-        return f"LaST was not scored ({theirs})."
+        return f"LaST was not scored ({paper})."
     scores = found.scores()
     counts = f" ({scores['queries']:,} queries, {scores['gallery']:,} gallery crops)" if scores else ""
-    return f"LaST: the `{found.part}` split{counts}, no same-camera filtering; {theirs}."
+    return f"LaST: the `{found.part}` split{counts}, no same-camera filtering; {paper}."
 
 
 def _distances(rows: Sequence[Filled]) -> list[str]:
     lines = [
         "**Distances.** Rank-1 / mAP in per cent from the same embeddings. They are L2-normalised, so that cosine and "
-        "euclidean rank alike, but for ties that rounding decides.",
+        "euclidean give the same ranking, except for ties that rounding decides.",
         "",
     ]
     filled = [row for row in rows if row.result]
     if not filled:
-        return [*lines, "Nothing is scored yet."]
+        return [*lines, "Nothing is evaluated yet."]
     names = list((filled[0].result or {})["distances"])
     lines += [f"| model | recipe | trained on | scored on | {' | '.join(names)} |", "| --- " * (4 + len(names)) + "|"]
     for row in filled:
         scored = [_pair(row.scores(name) or {}) for name in names]
-        cells = row.cell.model, row.cell.recipe, _trained_on(row), TITLES[row.cell.scored_on], *scored
+        cells = row.cell.arch, row.cell.recipe, _trained_on(row), DATA_TITLES[row.cell.scored_on], *scored
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _trained_on(row: Filled) -> str:
-    first = TITLES[row.cell.trained_on]
+    first = DATA_TITLES[row.cell.trained_on]
     if not row.cell.finetuned_on:
         return first
     epochs = f" {_epochs(row.configs[1].epochs)} of" if len(row.configs) > 1 else ""
-    return f"{first}, then{epochs} {TITLES[row.cell.finetuned_on]}"
+    return f"{first}, then{epochs} {DATA_TITLES[row.cell.finetuned_on]}"
 
 
 def _pair(scores: Mapping[str, Any]) -> str:
@@ -213,15 +211,15 @@ def _is_drawn(cell: Cell, data: str, recipe: str) -> bool:
 def _curve(row: Filled) -> Curve:
     cell, scores = row.cell, row.scores()
     assert scores is not None
-    label = cell.model if cell.trained_on == cell.scored_on else f"{cell.model}, {_trained_on(row)}"
+    label = cell.arch if cell.trained_on == cell.scored_on else f"{cell.arch}, {_trained_on(row)}"
     paper = row.paper.rank1 / 100 if row.paper else None
-    return Curve(label, scores["cmc"], paper, group=cell.model, dashed=cell.finetuned_on is not None)
+    return Curve(label, scores["cmc"], paper, group=cell.arch, dashed=cell.finetuned_on is not None)
 
 
 def _csv_lines(row: Filled) -> list[list[Any]]:
     cell, paper = row.cell, row.paper
     epochs = [config.epochs for config in row.configs] + [""] * (2 - len(row.configs))
-    head = [cell.model, cell.recipe, cell.trained_on, epochs[0], cell.finetuned_on, epochs[1], row.start]
+    head = [cell.arch, cell.recipe, cell.trained_on, epochs[0], cell.finetuned_on, epochs[1], row.start]
     head += [cell.scored_on, row.part]
     theirs = [paper.rank1, paper.mAP] if paper else ["", ""]
     if row.result is None:

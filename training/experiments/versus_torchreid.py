@@ -1,16 +1,19 @@
-"""Training speed beside torchreid's, in one run: ``python -m reid_edge.training.versus_torchreid Market-1501``.
+"""Training speed beside torchreid's, in one run.
 
-Both train OSNet x0.25 at 256 x 128 on batches of 16 people x 4 crops with flip, crop and erasing, triplet and smoothed
-cross entropy; torchreid by its own data manager and engine (``pip install torchreid gdown scipy h5py``, MIT),
-once with each number of loader processes, of which the quickest counts. They take turns, so that a busy moment meets
-all; the medians of the rounds are compared. Ours has its crops decoded beforehand, as from the second epoch on.
+::
+
+    python -m reid_edge.training.experiments.versus_torchreid Market-1501
+
+Both train OSNet x0.25 at 256 x 128 on batches of 16 identities x 4 crops with flip, crop and erasing, triplet and
+smoothed cross entropy; torchreid by its own data manager and engine (``pip install torchreid gdown scipy h5py``, MIT),
+once with each number of loader processes, of which the fastest counts. They take turns, so that a busy moment slows all
+of them; the medians of the rounds are compared. reid-edge reads decoded crops, as it does from the second epoch on.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,15 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from reid_edge.datasets import Dataset, open_dataset
-from reid_edge.progress import track
-
-from .augment import augmented
-from .config import TrainConfig
-from .recipes import recipe_for
-from .run import Run
-from .sampler import pk_batches
-from .store import decoded
+from reid_edge.core.files import scratch_folder
+from reid_edge.core.progress import track
+from reid_edge.data.datasets import Dataset, open_dataset
+from reid_edge.training.batches.augment import augment
+from reid_edge.training.batches.cache import cache_decoded
+from reid_edge.training.batches.sampler import pk_batches
+from reid_edge.training.loop import train_step
+from reid_edge.training.models.torch_engine import limit_torch_threads
+from reid_edge.training.recipe.config import TrainConfig
+from reid_edge.training.recipe.recipes import recipe_for
+from reid_edge.training.trainer import Trainer
 
 __all__ = ["main"]
 
@@ -46,13 +51,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="steps of 64 crops in a round")
     parser.add_argument("--threads", type=int, default=None)
-    asked = parser.parse_args()
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
-    dataset = open_dataset(asked.data)
-    sides = {f"reid-edge {precision}": _ours(dataset, precision) for precision in ("fp32", "bf16")}
-    sides |= {f"torchreid, {workers} loader processes": _theirs(dataset.root, workers) for workers in (0, 1, 2)}
-    speeds = _in_turns(sides, asked.rounds, asked.steps)
+    given = parser.parse_args()
+    limit_torch_threads(given.threads)
+    dataset = open_dataset(given.data)
+    sides = {f"reid-edge {precision}": _reid_edge(dataset, precision) for precision in ("fp32", "bf16")}
+    with scratch_folder() as home:
+        (home / "market1501").mkdir()
+        (home / "market1501" / "Market-1501-v15.09.15").symlink_to(dataset.root.resolve())
+        sides |= {f"torchreid, {workers} loader processes": _torchreid(home, workers) for workers in (0, 1, 2)}
+        speeds = _in_turns(sides, given.rounds, given.steps)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; images/s: median (lowest to highest)")
     for name, values in speeds.items():
@@ -60,7 +67,7 @@ def main() -> None:
     peer = max(value for name, value in medians.items() if name.startswith("torchreid"))
     for name, value in medians.items():
         if name.startswith("reid-edge"):
-            print(f"{name}: {value / peer:.2f} times torchreid's quickest")
+            print(f"{name}: {value / peer:.2f} times torchreid's fastest")
 
 
 def _in_turns(sides: dict[str, Step], rounds: int, steps: int) -> dict[str, list[float]]:
@@ -76,33 +83,31 @@ def _in_turns(sides: dict[str, Step], rounds: int, steps: int) -> dict[str, list
     return speeds
 
 
-def _ours(dataset: Dataset, precision: str) -> Step:
+def _reid_edge(dataset: Dataset, precision: str) -> Step:
     config = TrainConfig.from_dict({**recipe_for("osnet_x0_25").to_dict(), "precision": precision})
     crops = dataset.split.train
     _, labels = np.unique([crop.pid for crop in crops], return_inverse=True)
-    run = Run(config, people=int(labels.max()) + 1, device="cpu")
-    run.set_learning_rate(0.1)
-    run.model.train()
-    images = torch.from_numpy(decoded(crops, config.input_hw, config.resize).images)
+    trainer = Trainer(config, identities=int(labels.max()) + 1, device="cpu")
+    trainer.set_learning_rate(0.1)
+    trainer.model.train()
+    images = torch.from_numpy(cache_decoded(crops, config.input_hw, config.resize).images)
     rng = np.random.default_rng(0)
-    batches = cycle(pk_batches(labels, config.people_per_batch, config.crops_per_person, rng))
+    batches = cycle(pk_batches(labels, config.identities_per_batch, config.crops_per_identity, rng))
 
     def step() -> None:
-        chosen = next(batches)
-        run.step(augmented(run.gather(images, chosen), config, rng), torch.from_numpy(labels[chosen]))
+        rows = next(batches)
+        batch = augment(images[torch.from_numpy(rows)], config, rng)
+        train_step(trainer, batch, torch.from_numpy(labels[rows]))
 
     return step
 
 
-def _theirs(root: Path, workers: int) -> Step:
-    """The peer's own data manager and triplet engine on the same crops."""
+def _torchreid(home: Path, workers: int) -> Step:
+    """Torchreid's own data manager and triplet engine on the same crops, in the folder that it keeps data sets in."""
     with warnings.catch_warnings(), redirect_stdout(None):
         warnings.simplefilter("ignore")
         import torchreid  # type: ignore[import-not-found]
 
-        home = Path(tempfile.mkdtemp(prefix="versus"))
-        (home / "market1501").mkdir()
-        (home / "market1501" / "Market-1501-v15.09.15").symlink_to(root.resolve())
         manager = torchreid.data.ImageDataManager(
             root=str(home),
             sources="market1501",

@@ -1,4 +1,4 @@
-"""How big a model is: its parameters and its multiply-accumulates (MACs)."""
+"""The size of a model: its parameters and its multiply-accumulates (MACs)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .models import ReidModel
+from .reid_model import ReidModel
 
 __all__ = ["count_macs", "count_parameters"]
 
 
 def count_parameters(model: ReidModel, deployable: bool = True) -> int:
-    """Count weights and biases of what embeds; with ``deployable=False`` all the others too."""
+    """Count weights and biases; ``deployable`` leaves out the classifier and what no forward pass reads."""
     left_out = ("classifier.", "unused.") if deployable else ()
     return sum(value.numel() for name, value in model.named_parameters() if not name.startswith(left_out))
 
@@ -22,7 +22,7 @@ def count_macs(model: ReidModel, input_hw: tuple[int, int] = (256, 128)) -> int:
     """Count multiply-accumulates of convolutions and linear layers for one crop of (height, width) pixels.
 
     Batch norm, activations, pooling, the L2 norm and the classifier are left out, as in the literature.
-    The model embeds a grey crop for it, wherever its weights are, and is left as it was.
+    The model embeds one crop on the device of its weights, and is left as it was.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     total = 0

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .backbone import Backbone
+
 __all__ = ["MobileNetV3Large", "imagenet_classifier"]
 
 _RELU, _HARD_SWISH = nn.ReLU, nn.Hardswish
@@ -34,7 +36,7 @@ _BLOCKS: tuple[tuple[int, int, int, bool, type[nn.Module], int], ...] = (
 _LAST_STRIDED = 12
 
 
-class MobileNetV3Large(nn.Module):
+class MobileNetV3Large(Backbone):
     """float32 [N, 3, H, W] -> [N, 960, H/32, W/32], or H/16, W/16 with ``last_stride`` 1."""
 
     channels = 960
@@ -117,7 +119,7 @@ def _conv(
 ) -> nn.Sequential:
     """Convolution, batch norm and, unless None, the activation; the map keeps its size up to the stride."""
     # The paper's epsilon; not its momentum 0.01, which is for 600 epochs of ImageNet: a short run would be
-    # evaluated with statistics of long ago.
+    # evaluated with stale running statistics.
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=0.001),

@@ -8,13 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .backbone import Backbone
+
 __all__ = ["OSNet"]
 
 # Channels at width 1.0, as multiples of 64: the stem, then the three stages (table 1 of the paper).
 _CHANNELS = (1, 4, 6, 8)
 
 
-class OSNet(nn.Module):
+class OSNet(Backbone):
     """float32 [N, 3, H, W] -> [N, 512 * width, H/16, W/16].
 
     ``width`` scales every channel count; 64 * width is whole, and at least 16 so that the gates have a unit.
@@ -67,7 +69,7 @@ class _OmniBlock(nn.Module):
 
 
 class _Lite3x3(nn.Module):
-    """A 3x3 convolution in two halves: 1x1 linear, then 3x3 depthwise (figure 3b; MobileNet swaps them)."""
+    """A 3x3 convolution in two steps: 1x1 linear, then 3x3 depthwise (figure 3b; MobileNet swaps them)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .backbone import Backbone
+
 __all__ = ["ResNet50"]
 
 # width of the 3x3 convolution, blocks; the stride of the first block is 1, 2, 2 and ``last_stride``
@@ -17,10 +19,10 @@ _EXPANSION = 4
 """A block's output has four times the channels of its 3x3 convolution."""
 
 
-class ResNet50(nn.Module):
+class ResNet50(Backbone):
     """float32 [N, 3, H, W] -> [N, 2048, H/16, W/16] with ``last_stride`` 1, [N, 2048, H/32, W/32] with 2.
 
-    Stride 1 in the last stage keeps a map of 16 x 8 for a 256 x 128 crop, without a parameter more (Luo et
+    Stride 1 in the last stage keeps a map of 16 x 8 for a 256 x 128 crop, without extra parameters (Luo et
     al., *Bag of Tricks*, CVPRW 2019, section 3.4). The weights published with that paper were trained without
     the ReLU after the first convolution: ``stem_relu=False`` computes what they were trained for.
     """

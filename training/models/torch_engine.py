@@ -9,28 +9,74 @@ import torch
 from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
-from reid_edge.engine import check_batch
+from reid_edge.core.threads import usable_cores
+from reid_edge.engines.base import check_batch
+from reid_edge.engines.facts import EngineFacts, board_versions
+from reid_edge.errors import InputError
 
-from .models import DeployModel, ReidModel
+from .deploy import DeployModel
+from .reid_model import ReidModel
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "device_for", "limit_torch_threads"]
+
+
+def device_for(name: str) -> torch.device:
+    """A torch device by name; "auto" is the GPU where there is one. Raises InputError when it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used ({reason}): give --device cpu or cuda") from None
+    return device
+
+
+def limit_torch_threads(threads: int | None) -> None:
+    """Bound torch's CPU threads, in the whole process: ``threads``, or what torch has, at most the usable cores."""
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 class TorchEngine:
     """Runs a `ReidModel` in float32 and evaluation mode; the model is put back in its mode on exit.
 
-    The engine borrows the model: what training changes in it is seen by the next `run`.
+    The engine borrows the model: weights that change meanwhile are used by the next `run`. ``sha256`` is the hash of
+    the file that the model was read from.
     """
 
+    backend = "torch"
+
     def __init__(
-        self, model: ReidModel, card: ModelCard, device: str | torch.device = "cpu", max_batch: int = 256
+        self,
+        model: ReidModel,
+        card: ModelCard,
+        device: str | torch.device = "cpu",
+        max_batch: int = 256,
+        sha256: str = "",
     ) -> None:
         self.card = card
         self.max_batch = max_batch
         self._model = model
         self._device = torch.device(device)
+        self._sha256 = sha256
         self._was_training = model.training
         self._deploy: DeployModel | None = None
+
+    @property
+    def provider(self) -> str:
+        """The device, e.g. "cpu" or "cuda:0"."""
+        return str(self._device)
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What the model runs on; ``sha256`` is empty for a model that was read from no file."""
+        threads = torch.get_num_threads() if self._device.type == "cpu" else None
+        versions = {"torch": str(torch.__version__), **board_versions()}
+        return EngineFacts(self.backend, self.provider, versions, threads, self._sha256)
+
+    def __repr__(self) -> str:
+        return f"<TorchEngine {self.card.architecture} on {self._device}: {'open' if self._deploy else 'closed'}>"
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed uint8 [N, H, W, 3] RGB -> float32 [N, D], rows of L2 norm 1."""

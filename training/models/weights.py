@@ -1,14 +1,12 @@
-"""Weights from elsewhere: read without trusting the file, matched by name, and told in one paragraph.
+"""Weights from other programs: matched by name, reported in one paragraph.
 
 Names of torchvision, torchreid, reid-strong-baseline (the BoT paper's program) and this package are known. A
-file's classifier is always left behind: it knows the people it was trained on, not yours.
+file's classifier is never imported: its classes are the identities that it was trained on.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,27 +16,27 @@ import torch
 from torch import Tensor
 
 from reid_edge.errors import ModelError
-from reid_edge.files import require_file
 
-from .models import ARCHITECTURES, ReidModel, build_model
+from .registry import ARCHITECTURES, build_model
+from .reid_model import ReidModel
+from .untrusted import load_untrusted
 
-__all__ = ["WeightsReport", "import_weights", "load_untrusted", "read_state_dict"]
+__all__ = ["WeightsReport", "import_weights", "read_state_dict"]
 
-_MAX_BYTES = 4 << 30
-"""Above forty times the largest model here, a file is refused before it fills the memory."""
+_PREFIXES = {"base.": "backbone.", "bottleneck.": "neck.", "trunk.": "backbone."}
+"""Prefixes of other programs: reid-strong-baseline's two, and this package's former one."""
 
-_BOT_PREFIXES = {"base.": "trunk.", "bottleneck.": "neck."}
 _HEAD = re.compile(r"fc\.(weight|bias)|classifier\..*|unused\..*")  # not fc.0, fc.1: they make OSNet's embedding
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What an import did: names of the model in ``matched`` and ``missing``, of the file in the others.
+    """What an import did: names of the model in ``matched`` and ``missing``, of the file in the other fields.
 
-    ``mismatched`` have a place in the model but another shape, ``unexpected`` no place; ``dropped_heads`` are
-    the file's classifier, left behind as it should be. ``trunk_share`` (0..1) is how much of the trunk was
-    found, the smaller of its share in tensors and in values. Batch norm's counters are in none of these.
-    ``notes`` are sentences about what else matters.
+    ``mismatched`` tensors have a place in the model but another shape, ``unexpected`` ones no place; ``dropped_heads``
+    are the file's classifier, which is never imported. ``backbone_share`` (0..1) is how much of the backbone was found,
+    the smaller of its share in tensors and in values. Batch norm's counters are in none of these. ``notes`` are
+    further sentences for the user.
     """
 
     matched: tuple[str, ...]
@@ -46,13 +44,13 @@ class WeightsReport:
     mismatched: tuple[str, ...]
     unexpected: tuple[str, ...]
     dropped_heads: tuple[str, ...]
-    trunk_share: float
+    backbone_share: float
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """One paragraph for people."""
+        """One paragraph to read."""
         total = len(self.matched) + len(self.missing)
-        sentences = [f"{len(self.matched)} of {total} tensors loaded, {self.trunk_share:.1%} of the trunk."]
+        sentences = [f"{len(self.matched)} of {total} tensors loaded, {self.backbone_share:.1%} of the backbone."]
         if self.missing:
             sentences.append(f"Left as initialised: {_few(self.missing)}.")
         if self.mismatched:
@@ -60,31 +58,12 @@ class WeightsReport:
         if self.unexpected:
             sentences.append(f"Without a place in this model: {_few(self.unexpected)}.")
         if self.dropped_heads:
-            sentences.append("The file's classifier was left behind, as it should be: it knows other people.")
+            sentences.append("The file's classifier was left out, as it should be: its classes are other identities.")
         return " ".join([*sentences, *self.notes])
 
 
-def load_untrusted(path: Path | str) -> Any:
-    """Read what ``torch.save`` wrote if it is tensors and plain values; no code in the file is run.
-
-    Tensors come to the CPU. Raises ModelError for everything else, InputError when the file is missing.
-    """
-    path = require_file(path, "a checkpoint")
-    try:
-        _check_size(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except ModelError:
-        raise
-    except PermissionError:
-        raise ModelError(f"{path} cannot be read: ask its owner for permission") from None
-    except Exception as error:  # a parser on a stranger's bytes may stumble over anything
-        raise _refusal(path, error) from None
-
-
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Read tensors by name: a bare state dict, or one under "state_dict" or "model"; "module." is taken off.
+    """Read tensors by name: a bare state dict, or one under "state_dict" or "model"; a prefix "module." is removed.
 
     Raises ModelError for a file that holds anything else, InputError when it is missing.
     """
@@ -100,14 +79,14 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
 
 
 def import_weights(model: ReidModel, state: Mapping[str, Tensor], minimum: float = 0.95) -> WeightsReport:
-    """Copy into ``model`` what fits by name and shape, if that is at least ``minimum`` of its trunk.
+    """Copy into ``model`` what fits by name and shape, if that is at least ``minimum`` of its backbone.
 
     Weights of reid-strong-baseline were trained without a ReLU in ResNet's stem: they turn ``stem_relu`` off.
     Raises ModelError, with the model unchanged, when too little fits or a value is not finite.
     """
     own = {name: value for name, value in model.state_dict().items() if not _HEAD.fullmatch(name)}
     found, mismatched, unexpected = _fitting(own, state)
-    share = _trunk_share(own, found)
+    share = _backbone_share(own, found)
     if share < minimum:
         raise ModelError(_too_little(model, state, share, minimum))
     if broken := [name for name, value in found.items() if not torch.isfinite(value).all()]:
@@ -120,27 +99,9 @@ def import_weights(model: ReidModel, state: Mapping[str, Tensor], minimum: float
         mismatched=mismatched,
         unexpected=unexpected,
         dropped_heads=tuple(name for name in state if _HEAD.fullmatch(name)),
-        trunk_share=share,
+        backbone_share=share,
         notes=(*_adapt_stem(model, state), *_untrained(missing)),
     )
-
-
-def _check_size(path: Path) -> None:
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())  # deflated, it may be a bomb
-    if size > _MAX_BYTES:
-        raise ModelError(f"{path} holds {size:,} bytes, far above any model here: is it the right file?")
-
-
-def _refusal(path: Path, error: Exception) -> ModelError:
-    if any(word in str(error) for word in ("GLOBAL", "TorchScript", "allowlisted", "unrecognized function")):
-        return ModelError(
-            f"{path} holds Python objects, which could run code, and was not opened: "
-            "get a plain state dict, as torch.save(model.state_dict(), path) writes"
-        )
-    return ModelError(f"{path} is damaged, or no PyTorch checkpoint: copy or download it again")
 
 
 def _check_entry(path: Path | str, name: Any, value: Any) -> None:
@@ -148,9 +109,7 @@ def _check_entry(path: Path | str, name: Any, value: Any) -> None:
         entry = f"{str(name)[:80]!r} is a {type(value).__name__}, not a tensor"
         raise ModelError(f"{path}: {entry}: save model.state_dict() alone")
     if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
-        raise ModelError(f"{path}: {name[:80]!r} is no plain dense tensor: save the weights in float32")
-    if value.numel() * value.element_size() > _MAX_BYTES:
-        raise ModelError(f"{path}: {name[:80]!r} has the absurd shape {list(value.shape)}: is it the right file?")
+        raise ModelError(f"{path}: {name[:80]!r} is not a plain dense tensor: save the weights in float32")
 
 
 def _fitting(
@@ -159,7 +118,7 @@ def _fitting(
     """Split a file's tensors: those that fit, by the model's names; of another shape; without a place."""
     found, mismatched, unexpected = {}, [], []
     for name, value in state.items():
-        target = _our_name(name, own)
+        target = _name_in_model(name, own)
         if _HEAD.fullmatch(name):
             continue
         if target is None:
@@ -171,45 +130,45 @@ def _fitting(
     return found, tuple(mismatched), tuple(unexpected)
 
 
-def _our_name(name: str, own: Mapping[str, Tensor]) -> str | None:
-    for theirs, ours in _BOT_PREFIXES.items():
-        if name.startswith(theirs):
-            name = ours + name.removeprefix(theirs)
-    return next((candidate for candidate in (name, f"trunk.{name}") if candidate in own), None)
+def _name_in_model(name: str, own: Mapping[str, Tensor]) -> str | None:
+    for prefix, here in _PREFIXES.items():
+        if name.startswith(prefix):
+            name = here + name.removeprefix(prefix)
+    return next((candidate for candidate in (name, f"backbone.{name}") if candidate in own), None)
 
 
-def _same_kind(ours: Tensor, theirs: Tensor) -> bool:
-    return ours.shape == theirs.shape and ours.is_floating_point() == theirs.is_floating_point()
+def _same_kind(own: Tensor, other: Tensor) -> bool:
+    return own.shape == other.shape and own.is_floating_point() == other.is_floating_point()
 
 
 def _kind(value: Tensor) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 
-def _trunk_share(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
-    trunk = _without_counters((name for name in own if name.startswith("trunk.")), order=own)
-    there = [name for name in trunk if name in found]
-    values = sum(own[name].numel() for name in there) / sum(own[name].numel() for name in trunk)
-    return min(values, len(there) / len(trunk))
+def _backbone_share(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
+    backbone = _without_counters((name for name in own if name.startswith("backbone.")), order=own)
+    matched = [name for name in backbone if name in found]
+    values = sum(own[name].numel() for name in matched) / sum(own[name].numel() for name in backbone)
+    return min(values, len(matched) / len(backbone))
 
 
 def _too_little(model: ReidModel, state: Mapping[str, Tensor], share: float, minimum: float) -> str:
-    remedy = "give weights of this architecture, or name the one that these are of"
+    remedy = "give weights of this architecture, or name theirs with --arch"
     with torch.device("meta"):  # shapes alone: nothing is allocated
         for name in ARCHITECTURES:
             own = build_model(name).state_dict()
-            if _trunk_share(own, _fitting(own, state)[0]) >= minimum:
-                remedy = f"they are weights of {name}, so give --model {name}"
+            if _backbone_share(own, _fitting(own, state)[0]) >= minimum:
+                remedy = f"they are weights of {name}, so give --arch {name}"
                 break
-    head = f"the weights hold {share:.1%} of the trunk of {model.name}, and {minimum:.0%} are needed"
-    return f"{head} (their first tensors: {_few(list(state))}): {remedy}"
+    found = f"the weights hold {share:.1%} of the backbone of {model.name}, and {minimum:.0%} are needed"
+    return f"{found} (their first tensors: {_few(list(state))}): {remedy}"
 
 
 def _adapt_stem(model: ReidModel, state: Mapping[str, Tensor]) -> tuple[str, ...]:
     if "base.conv1.weight" not in state or not model.options.get("stem_relu"):
         return ()
     model.set_stem_relu(False)
-    return ("They are reid-strong-baseline's, trained without the stem's ReLU: stem_relu is now false.",)
+    return ("These are reid-strong-baseline's weights, trained without the stem's ReLU: stem_relu is now false.",)
 
 
 def _untrained(missing: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,6 +184,6 @@ def _without_counters(names: Iterable[str], order: Iterable[str]) -> tuple[str, 
 
 
 def _few(names: Iterable[str]) -> str:
-    names = [repr(name[:120])[1:-1] for name in names]  # a stranger's name may hold line breaks
+    names = [repr(name[:120])[1:-1] for name in names]  # an untrusted name may hold line breaks
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -1,6 +1,7 @@
-"""How good a score of pairs is: ROC, operating points and calibration, all over weighted pairs.
+"""Figures of a pair score: ROC, operating points and calibration, all over weighted pairs.
 
-The weights give both classes one half, whatever their numbers: figures are at a prior of one half.
+Each class has the weight one half, whatever its number of pairs: figures are at a prior of one half. A pair of one
+identity is positive, a pair of two negative; TAR@FAR is the true accept rate at a false accept rate.
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_edge.progress import track
+from reid_edge.core.progress import track
 
-__all__ = ["FALSE_ACCEPTS", "Bin", "PairMeasures", "Pairs", "bootstrap", "measure"]
+__all__ = [
+    "FALSE_ACCEPT_RATES",
+    "Bin",
+    "PairMeasures",
+    "Pairs",
+    "Roc",
+    "auc_of",
+    "bootstrap",
+    "log_losses",
+    "measure",
+    "tar_at",
+]
 
-FALSE_ACCEPTS = (1e-2, 1e-3, 1e-4)
-"""The rates of wrongly joined pairs at which the rate of rightly joined ones is told."""
+FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
+"""The false accept rates at which the true accept rate is reported."""
 
 _BINS = 15
 
@@ -26,11 +38,11 @@ Figure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Scored pairs: ``log_odds`` float [M], ``same`` bool [M], and whose they are, ``people`` int [2, M]."""
+    """Scored pairs: ``log_odds`` float [M], ``same`` bool [M], and the two ``identities`` of each, int [2, M]."""
 
     log_odds: NDArray[np.floating[Any]]
     same: NDArray[np.bool_]
-    people: NDArray[np.int64]
+    identities: NDArray[np.int64]
 
     def balanced(self) -> NDArray[np.float64]:
         """A weight for each pair: one half for each class, in equal parts."""
@@ -40,7 +52,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs told about the same probability: its mean, how many were of one person, and their share of the weight."""
+    """Pairs of about one predicted probability: its mean, the share of positives, and the bin's share of the weight."""
 
     predicted: float
     observed: float
@@ -49,15 +61,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class PairMeasures:
-    """Fractions. ``true_accepts`` are at `FALSE_ACCEPTS`; ``ece`` is over equal widths of probability.
+    """Fractions. ``tar_at_far`` are the true accept rates at `FALSE_ACCEPT_RATES`.
 
-    ``auc`` and ``eer`` (equal error rate) belong to the order of the scores; ``nll`` (nats), ``brier`` and ``ece`` to
-    the probabilities.
+    ``auc`` and ``eer`` (equal error rate) depend on the order of the scores alone; ``nll`` (nats), ``brier`` and
+    ``ece`` (expected calibration error, over bins of equal width) on the probabilities.
     """
 
     auc: float
     eer: float
-    true_accepts: tuple[float, ...]
+    tar_at_far: tuple[float, ...]
     nll: float
     brier: float
     ece: float
@@ -69,40 +81,40 @@ class PairMeasures:
 
 
 class Roc:
-    """The curve of true against false accepts over all thresholds, equal scores together."""
+    """The true accept rate over the false accept rate at all thresholds; equal scores are accepted together."""
 
     def __init__(self, scores: NDArray[np.floating[Any]], same: NDArray[np.bool_]) -> None:
         self.values, self._places = np.unique(scores, return_inverse=True)
         self._same = same
 
     def rates(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """False and true accepts [V + 1] as the threshold falls from above all scores to each distinct one."""
+        """False and true accept rates [V + 1] as the threshold falls from above all scores to each distinct score."""
         accepted = []
         for kind in (~self._same, self._same):
             counts = np.bincount(self._places[kind], weights[kind], minlength=len(self.values))[::-1]
             accepted.append(np.concatenate([[0.0], np.cumsum(counts) / counts.sum()]))
         return accepted[0], accepted[1]
 
-    def threshold(self, weights: NDArray[np.float64], false_accepts: float) -> float:
-        """The lowest score from which on at most that share of the pairs of two people is accepted."""
-        allowed = int(np.searchsorted(self.rates(weights)[0], false_accepts * (1 + 1e-9), "right")) - 1
+    def threshold(self, weights: NDArray[np.float64], far: float) -> float:
+        """The lowest threshold with a false accept rate of at most ``far`` (1e-9 of it for rounding)."""
+        allowed = int(np.searchsorted(self.rates(weights)[0], far * (1 + 1e-9), "right")) - 1
         return float(self.values[::-1][allowed - 1]) if allowed else float("inf")
 
 
-def true_accepts_at(false: NDArray[np.float64], true: NDArray[np.float64], rate: float) -> float:
-    """The true accepts of the lowest threshold whose false accepts are at most ``rate``."""
-    return float(true[np.searchsorted(false, rate * (1 + 1e-9), "right") - 1])
+def tar_at(false: NDArray[np.float64], true: NDArray[np.float64], far: float) -> float:
+    """TAR@FAR: the true accept rate at the lowest threshold with a false accept rate of at most ``far``."""
+    return float(true[np.searchsorted(false, far * (1 + 1e-9), "right") - 1])
 
 
 def auc_of(false: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """The area under the curve: the probability that a pair of one person scores above one of two, ties by halves."""
+    """The area under the curve: the probability that a positive scores above a negative, a tie counting one half."""
     return float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
 
 
 def measure(pairs: Pairs) -> PairMeasures:
-    """All of `PairMeasures`. Raises ValueError unless there are pairs of both kinds."""
+    """The figures of scored pairs. Raises ValueError unless there are pairs of both classes."""
     if not 0 < pairs.same.sum() < len(pairs.same):
-        raise ValueError("measuring needs pairs of one person and pairs of two")
+        raise ValueError("measuring needs pairs of one identity and pairs of two")
     weights = pairs.balanced()
     false, true = Roc(pairs.log_odds, pairs.same).rates(weights)
     at = int(np.argmax(false >= 1 - true))
@@ -112,31 +124,38 @@ def measure(pairs: Pairs) -> PairMeasures:
     return PairMeasures(
         auc=auc_of(false, true),
         eer=float((false[at] + 1 - true[at]) / 2),
-        true_accepts=tuple(true_accepts_at(false, true, rate) for rate in FALSE_ACCEPTS),
-        nll=float(np.sum(weights * np.logaddexp(0, np.where(pairs.same, -odds, odds)))),
+        tar_at_far=tuple(tar_at(false, true, far) for far in FALSE_ACCEPT_RATES),
+        nll=float(np.sum(weights * log_losses(pairs))),
         brier=float(np.sum(weights * (probabilities - pairs.same) ** 2)),
         ece=sum(each.share * abs(each.predicted - each.observed) for each in bins),
         bins=bins,
     )
 
 
-def bootstrap(first: Pairs, second: Pairs, figures: Sequence[Figure], rounds: int = 100) -> list[tuple[float, float]]:
-    """The central 95 % of ``second``'s figures minus ``first``'s when people are drawn anew, with replacement.
+def log_losses(pairs: Pairs) -> NDArray[np.float64]:
+    """The negative log-likelihood of each pair's label [M], in nats."""
+    odds = pairs.log_odds.astype(np.float64)
+    return np.logaddexp(0, np.where(pairs.same, -odds, odds))
 
-    Both score the same pairs in the same order; a figure is a function of a curve's false and true accepts. A pair
-    counts as often as the product of its people's draws, a pair of one person as often as the person: crops of one
-    person are no independent evidence, so people are what is drawn.
+
+def bootstrap(first: Pairs, second: Pairs, figures: Sequence[Figure], rounds: int = 100) -> list[tuple[float, float]]:
+    """Bootstrap intervals (95 %) of ``second``'s figures minus ``first``'s, over identities drawn with replacement.
+
+    Both score the same pairs in the same order; a figure is a function of a curve's false and true accept rates. A
+    negative pair counts the product of its identities' draws, a positive pair its identity's draws: crops of one
+    identity are not independent, so the draws are of identities and not of pairs.
     """
     rng = np.random.default_rng(0)
-    people, codes = np.unique(first.people, return_inverse=True)
-    codes = codes.reshape(first.people.shape)
+    identities, codes = np.unique(first.identities, return_inverse=True)
+    codes = codes.reshape(first.identities.shape)
     curves = Roc(first.log_odds, first.same), Roc(second.log_odds, second.same)
     differences = []
-    for _ in track(range(rounds), "drawing people anew"):
-        drawn = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people)).astype(np.float64)
+    for _ in track(range(rounds), "bootstrap"):
+        count = len(identities)
+        drawn = np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
         weights = np.where(first.same, drawn[codes[0]], drawn[codes[0]] * drawn[codes[1]])
         if not weights[first.same].any() or not weights[~first.same].any():
-            continue  # one person alone was drawn: no pair of two
+            continue  # one identity alone was drawn: there is no negative pair
         before, after = (curve.rates(weights) for curve in curves)
         differences.append([figure(*after) - figure(*before) for figure in figures])
     low, high = np.quantile(differences, [0.025, 0.975], axis=0).tolist()

@@ -1,32 +1,39 @@
-"""What `reid-edge pairs` makes of a model and a data set: the head, its figures, a table and a reliability diagram."""
+"""From a model and a data set to a pair head: its file, its figures, a table and a reliability diagram."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_edge.datasets import Dataset, require
-from reid_edge.embedder import Embedder
-from reid_edge.errors import InputError
-from reid_edge.files import written_whole
-from reid_edge.records import Crop
-from reid_edge.verification import PairHead
+from reid_edge.core.files import write_text, written_whole
+from reid_edge.core.names import require_name
+from reid_edge.core.progress import phase
+from reid_edge.data.datasets import Dataset, require
+from reid_edge.data.records import Crop
+from reid_edge.embedder.embedder import Embedder
 
-from .pair_measures import FALSE_ACCEPTS
-from .pairs import Embedded, PairReport, Scorer, train_pair_head
+from .draw import Embedded
+from .fit import PairReport, Scorer, train_pair_head
+from .measures import FALSE_ACCEPT_RATES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["HEAD_NAME", "draw_reliability", "make_pair_head", "pair_table"]
+__all__ = ["FIT_ON", "HEAD_NAME", "draw_reliability", "make_pair_head", "pair_table"]
+
+logger = logging.getLogger(__name__)
 
 HEAD_NAME = "pair_head.npz"
-_FIT_SHARES = (0.8, 0.2)  # of the training people; measured on the test people
-_TEST_SHARES = (0.5, 0.25, 0.25)  # of the test people, where training people are no use
+FIT_ON = ("train", "test")
+"""The splits that a head can be fitted on."""
+
+_TRAIN_SHARES = (0.8, 0.2)  # of the training identities: to fit, to calibrate; the test identities are measured on
+_TEST_SHARES = (0.5, 0.25, 0.25)  # of the test identities: to fit, to calibrate, to measure
 
 
 def make_pair_head(
@@ -34,82 +41,75 @@ def make_pair_head(
     dataset: Dataset,
     out: Path,
     *,
-    people: str = "train",
+    fit_on: str = "train",
     calibration: str = "temperature",
     seed: int = 0,
-    say: Callable[[str], None] = print,
 ) -> PairReport:
     """Train, calibrate and measure a head; write ``pair_head.npz``, ``pairs.json`` and ``reliability.png``/``.svg``.
 
-    With ``people`` "train" 4 of 5 training people are trained on, the others calibrated on, and the query and gallery
-    people measured on. A network that was trained on the training people knows them too well for that: give "test", and
-    the query and gallery people are dealt 2 : 1 : 1. Junk and distractors are left out. The diagram needs matplotlib,
-    and without it is left out.
+    The file holds the head or, in the same form, the calibrated cosine where the head is no better
+    (`PairReport.choice`).
 
-    Raises InputError for another ``people``, and what `train_pair_head` and embedding raise.
+    With ``fit_on`` "train" the head is fitted on 4 of 5 training identities, calibrated on the others, and measured on
+    the query and gallery identities. A network that was trained on the training identities separates them too well for
+    that: give "test", and the query and gallery identities are split 2 : 1 : 1. Junk and distractors are left out. The
+    diagram needs matplotlib, and is left out without it.
+
+    Raises InputError for an unknown ``fit_on``, and what `train_pair_head` and embedding raise.
     """
-    if people not in ("train", "test"):
-        raise InputError(f"people {people!r} is unknown: give train or test")
-    require(dataset, *(("train",) if people == "train" else ()), "query", "gallery")
+    require_name(fit_on, FIT_ON, "fit_on")
+    require(dataset, *(("train",) if fit_on == "train" else ()), "query", "gallery")
     split, rng = dataset.split, np.random.default_rng([seed, 0])
-    test = _embedded(embedder, [crop for crop in (*split.query, *split.gallery) if crop.pid > 0])
-    if people == "train":
+    known = [crop for crop in (*split.query, *split.gallery) if crop.pid >= 0 and crop.pid != dataset.distractor]
+    test = _embedded(embedder, known)
+    if fit_on == "train":
         train = _embedded(embedder, split.train)
-        # Training and test may number their people from the same start (MSMT17): other numbers for one of them.
-        train = Embedded(train.embeddings, -1 - train.people, train.cameras)
-        fit, calibrate = train.parts(_FIT_SHARES, rng)
-        report = test
+        # Training and test may number their identities from the same start (MSMT17): other numbers for one of them.
+        train = Embedded(train.embeddings, -1 - train.identities, train.cameras)
+        fit, calibrate = train.split(_TRAIN_SHARES, rng)
     else:
-        fit, calibrate, report = test.parts(_TEST_SHARES, rng)
-    made = train_pair_head(fit, calibrate, report, calibration=calibration, seed=seed, say=say)
-    facts = {"dataset": dataset.name, "people": people, "seed": seed, "model_card": embedder.card.trained_on}
-    head = made.head.head
-    PairHead(
-        head.weight, head.bias, head.scale, head.offset, head.knots, embedder.card.weights_sha256, facts | _short(made)
-    ).save(out / HEAD_NAME)
-    with written_whole(out / "pairs.json") as beside:
-        beside.write_text(json.dumps(facts | made.to_dict(), indent=1) + "\n", encoding="utf-8")
-    if not draw_reliability(made, out):
-        say("no reliability diagram: pip install 'reid-edge[report]' for it")
-    return made
+        fit, calibrate, test = test.split(_TEST_SHARES, rng)
+    with phase("fitting and measuring the pair head"):
+        report = train_pair_head(fit, calibrate, test, calibration=calibration, seed=seed)
+    facts = {"dataset": dataset.name, "fit_on": fit_on, "seed": seed, "model_card": embedder.card.trained_on}
+    model = embedder.card.weights_sha256
+    replace(report.chosen.head, model=model, facts=facts | _short(report)).save(out / HEAD_NAME)
+    write_text(out / "pairs.json", json.dumps(facts | report.to_dict(), indent=1) + "\n")
+    if not draw_reliability(report, out):
+        logger.warning("no reliability diagram: pip install matplotlib  for it")
+    return report
 
 
 def pair_table(report: PairReport) -> Table:
-    """Cosine and head, a row each, as a rich table; rates in per cent."""
+    """The cosine and the head, a row each, the chosen one marked, as a rich table; rates in per cent."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     counts = report.counts
     table = Table(
         box=SIMPLE_HEAD,
-        title=f"{counts['measured_people']} new people: {counts['same_pairs']:,} pairs of one person and "
-        f"{counts['different_pairs']:,} of two, from different cameras; probabilities at even odds, "
+        title=f"{counts['test_identities']} test identities: {counts['same_pairs']:,} pairs of one identity and "
+        f"{counts['different_pairs']:,} of two, from different cameras; probabilities at a prior of one half, "
         f"{report.calibration} calibration",
         title_justify="left",
-        caption=f"head minus cosine, 95 % over people drawn anew: AUC {_interval(report.auc_gain)}, accepted at 0.1 % "
-        f"{_interval(report.true_accept_gain)} points",
+        caption=f"head minus cosine, 95 % bootstrap over identities: AUC {_interval(report.auc_gain)}, "
+        f"TAR at FAR 0.1 % {_interval(report.tar_gain)} points",
         caption_justify="left",
+        padding=0,
+        show_edge=False,
     )
-    table.add_column("score")
-    accepts = [f"% accepted at\n{100 * rate:g} % false" for rate in FALSE_ACCEPTS]
-    for title in (
-        "AUC %",
-        "EER %",
-        *accepts,
-        "NLL\nnats",
-        "Brier",
-        "ECE\nraw",
-        "ECE",
-        "threshold for 0.1 %\n% false, true",
-    ):
-        table.add_column(title, justify="right")
+    table.add_column("score", no_wrap=True)
+    tar = [f"TAR %\nat FAR\n{100 * far:g} %" for far in FALSE_ACCEPT_RATES]
+    for title in ("AUC\n%", "EER\n%", *tar, "NLL\nnats", "Brier", "ECE\nraw", "ECE", "threshold\nat 0.1 %:\nFAR, TAR"):
+        table.add_column(title, justify="right", no_wrap=True)
     for scorer in (report.cosine, report.head):
-        table.add_row(scorer.name, *_figures(scorer))
+        chosen = "\n(chosen)" if scorer is report.chosen else ""
+        table.add_row(scorer.name + chosen, *_figures(scorer))
     return table
 
 
 def draw_reliability(report: PairReport, out: Path) -> list[Path]:
-    """Draw ``reliability.png`` and ``.svg`` in ``out``: how often pairs told a probability are of one person.
+    """Draw ``reliability.png`` and ``.svg`` in ``out``: the share of positive pairs over the predicted probability.
 
     The area of a point is its share of the weight. Without matplotlib nothing is drawn and the list is empty.
     """
@@ -127,9 +127,9 @@ def draw_reliability(report: PairReport, out: Path) -> list[Path]:
             )
             axes.plot(x, y, line, color=grey, linewidth=1, label=f"{label}, ECE {measures.ece:.3f}")
             axes.scatter(x, y, s=8 + 400 * share, color=grey, marker=marker)
-        axes.set(title=scorer.name, xlabel="probability told", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set(title=scorer.name, xlabel="predicted probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(loc="upper left", fontsize="small")
-    figure.axes[0].set_ylabel("share that is one person")
+    figure.axes[0].set_ylabel("share of pairs of one identity")
     drawn = []
     for suffix in ("png", "svg"):
         with written_whole(out / f"reliability.{suffix}") as beside:
@@ -140,23 +140,29 @@ def draw_reliability(report: PairReport, out: Path) -> list[Path]:
 
 def _embedded(embedder: Embedder, crops: tuple[Crop, ...] | list[Crop]) -> Embedded:
     embeddings = embedder.embed([crop.path for crop in crops], progress=True)
-    people, cameras = ([getattr(crop, name) for crop in crops] for name in ("pid", "camid"))
-    return Embedded(embeddings, np.array(people, np.int64), np.array(cameras, np.int64))
+    identities, cameras = ([getattr(crop, name) for crop in crops] for name in ("pid", "camid"))
+    return Embedded(embeddings, np.array(identities, np.int64), np.array(cameras, np.int64))
 
 
-def _short(report: PairReport) -> dict[str, float | str | int]:
-    """What is worth carrying inside the head's own file."""
-    measures = report.head.measures
-    return {**report.counts, "calibration": report.calibration, "auc": measures.auc, "ece": measures.ece}
+def _short(report: PairReport) -> dict[str, Any]:
+    """The figures that the head's own file carries."""
+    measures = report.chosen.measures
+    return {
+        **report.choice.to_dict(),
+        **report.counts,
+        "calibration": report.calibration,
+        "auc": measures.auc,
+        "ece": measures.ece,
+    }
 
 
 def _figures(scorer: Scorer) -> list[str]:
     measures = scorer.measures
-    rates = measures.auc, measures.eer, *measures.true_accepts
+    rates = measures.auc, measures.eer, *measures.tar_at_far
     return [
         *(f"{100 * rate:.1f}" for rate in rates),
         *(f"{value:.4f}" for value in (measures.nll, measures.brier, scorer.raw.ece, measures.ece)),
-        f"{100 * scorer.false_accepts:.2f} {100 * scorer.true_accepts:.1f}",
+        f"{100 * scorer.far:.2f} {100 * scorer.tar:.1f}",
     ]
 
 

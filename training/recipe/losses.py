@@ -34,8 +34,8 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
     """Mean over anchors of [margin + hardest positive - hardest negative]+ (Hermans et al., 2017, equation 5).
 
     ``features`` [N, D] are un-normalised and taken before the BNNeck (BoT, section 3.5); ``labels`` int64 [N].
-    Every person needs another crop in the batch and every batch a second person, as P x K batches have. An anchor is
-    its own positive at distance 0, which is never the hardest.
+    Every identity needs another crop in the batch and every batch a second identity, as P x K batches have. An anchor
+    is its own positive at distance 0, which is never the hardest.
     """
     distances = pairwise_euclidean(features.float())  # [N, N]
     same = labels[:, None] == labels[None, :]
@@ -45,15 +45,15 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
 
 
 class CenterLoss(nn.Module):
-    """Mean over the batch of ||f - c_y||^2, with a learned center per person (Wen et al., ECCV 2016).
+    """Mean over the batch of ||f - c_y||^2, with a learned center per identity (Wen et al., ECCV 2016).
 
     BoT uses it with weight 5e-4 beside the other two, the centers learned by SGD (lr 0.5) on the loss without that
     weight: see `rescale_gradient`.
     """
 
-    def __init__(self, people: int, dim: int) -> None:
+    def __init__(self, identities: int, dim: int) -> None:
         super().__init__()
-        self.centers = nn.Parameter(torch.randn(people, dim))
+        self.centers = nn.Parameter(torch.randn(identities, dim))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """``features`` [N, D], ``labels`` int64 [N] -> scalar."""
@@ -61,24 +61,24 @@ class CenterLoss(nn.Module):
         return squared.clamp(1e-12, 1e12).mean()
 
     def rescale_gradient(self, weight: float) -> None:
-        """Divide the centers' gradient by ``weight``, so that only the features feel the small weight."""
+        """Divide the centers' gradient by ``weight``, so that the small weight acts on the features alone."""
         if self.centers.grad is not None and weight > 0:
             self.centers.grad /= weight
 
 
 def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
-    """Mean over the batch of KL(p || q): p and q are how alike each crop finds the others, to teacher and student.
+    """Mean over the batch of KL(p || q), where p and q are the teacher's and the student's similarity distributions.
 
     ``student`` [N, D] and ``teacher`` [N, T] may differ in width: only their cosine similarities within the batch are
-    compared, as a softmax at ``temperature`` over the N - 1 others (the distribution of Fang et al., *SEED*, ICLR
+    compared, as a softmax at ``temperature`` over the N - 1 other crops (the distribution of Fang et al., *SEED*, ICLR
     2021, section 3.2, over the batch instead of a queue). No labels. The gradient reaches the student alone.
     """
-    p = _log_likeness(teacher.detach().float(), temperature)  # [N, N - 1]
-    q = _log_likeness(student.float(), temperature)  # [N, N - 1]
+    p = _log_similarities(teacher.detach().float(), temperature)  # [N, N - 1]
+    q = _log_similarities(student.float(), temperature)  # [N, N - 1]
     return F.kl_div(q, p, reduction="batchmean", log_target=True)
 
 
-def _log_likeness(embeddings: Tensor, temperature: float) -> Tensor:
+def _log_similarities(embeddings: Tensor, temperature: float) -> Tensor:
     unit = F.normalize(embeddings, dim=1)
     others = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     cosines = (unit @ unit.T)[others].view(len(unit), -1)

@@ -1,4 +1,4 @@
-"""The recipe of each model, and the seed paper's own, kept as history.
+"""The recipe of each architecture, and the seed paper's own, kept as history.
 
 A recipe is a `TrainConfig`: dump it, edit it, pass it back (``--dump-config``, ``--config``).
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reid_edge.core.names import require_name
 from reid_edge.errors import InputError
+from reid_edge.training.models.names import check_architecture
 
 from .config import TrainConfig
 
@@ -17,61 +19,63 @@ RECIPES = ("default", "finetune", "distill", "qat", "seed")
 """The names that ``--recipe`` takes."""
 
 
-def recipe_for(model: str, epochs: int | None = None, recipe: str = "default") -> TrainConfig:
-    """The recipe of a model, over its own number of epochs or ``epochs``.
+def recipe_for(arch: str, epochs: int | None = None, recipe: str = "default") -> TrainConfig:
+    """The recipe of an architecture, over its own number of epochs or ``epochs``.
 
-    "seed" turns a model's name into its seed variant's (osnet_x0_25 into osnet_x0_25_seed). Raises InputError for a
-    recipe that is not known, or a model that the paper did not train.
+    "seed" turns an architecture into its seed variant (osnet_x0_25 into osnet_x0_25_seed). Raises InputError for an
+    unknown recipe, ModelError for an unknown architecture, and InputError for one that the paper did not train.
+
+    >>> recipe_for("osnet_x0_25", epochs=10).optimizer
+    'amsgrad'
     """
-    if recipe not in RECIPES:
-        raise InputError(f"recipe {recipe!r} is unknown: give one of {', '.join(RECIPES)}")
-    if recipe == "seed" or model.endswith("_seed"):
-        config = seed_paper(model)
+    require_name(recipe, RECIPES, "recipe")
+    check_architecture(arch)
+    if recipe == "seed" or arch.endswith("_seed"):
+        config = seed_paper(arch)
     else:
-        family = model.split("_")[0]
-        config = {"osnet": osnet, "mobilenetv3": mobilenetv3}.get(family, bag_of_tricks)(model)
-        config = {"finetune": fine_tuning, "distill": distilling, "qat": quantisation_aware}.get(recipe, replace)(
-            config
-        )
+        family = arch.split("_")[0]
+        config = {"osnet": osnet, "mobilenetv3": mobilenetv3}.get(family, bag_of_tricks)(arch)
+        changed = {"finetune": fine_tuning, "distill": distilling, "qat": quantisation_aware}.get(recipe)
+        config = changed(config) if changed else config
     return config if epochs is None else config.for_epochs(epochs)
 
 
-def bag_of_tricks(model: str) -> TrainConfig:
+def bag_of_tricks(arch: str) -> TrainConfig:
     """ResNet50: Luo et al., *Bag of Tricks*, CVPRW 2019, section 2. Adam 3.5e-4, x0.1 after epochs 40 and 70 of 120."""
-    return TrainConfig(model=model)
+    return TrainConfig(arch=arch)
 
 
-def osnet(model: str) -> TrainConfig:
+def osnet(arch: str) -> TrainConfig:
     """OSNet's AMSGrad and step size (Zhou et al., ICCV 2019, section 4.1), BoT's losses and batches, a cosine."""
     return TrainConfig(
-        model=model, optimizer="amsgrad", learning_rate=1.5e-3, schedule="cosine", warmup_epochs=5, epochs=180
+        arch=arch, optimizer="amsgrad", learning_rate=1.5e-3, schedule="cosine", warmup_epochs=5, epochs=180
     )
 
 
-def mobilenetv3(model: str) -> TrainConfig:
+def mobilenetv3(arch: str) -> TrainConfig:
     """A small network from random weights: a larger step than BoT's, and a cosine."""
-    return TrainConfig(model=model, learning_rate=1e-3, schedule="cosine", warmup_epochs=5)
+    return TrainConfig(arch=arch, learning_rate=1e-3, schedule="cosine", warmup_epochs=5)
 
 
 def fine_tuning(config: TrainConfig) -> TrainConfig:
-    """The same model from weights that know people already: 20 epochs, one of warm-up, a cosine.
+    """The same architecture from weights trained on re-identification: 20 epochs, one of warm-up, a cosine.
 
     OSNet gets a BNNeck after its feature, which the published weights lack.
     """
-    options = {**config.options, "neck": True} if config.model.startswith("osnet") else config.options
+    options = {**config.options, "neck": True} if config.arch.startswith("osnet") else config.options
     return replace(config, epochs=20, schedule="cosine", warmup_epochs=1, options=options)
 
 
 def distilling(config: TrainConfig) -> TrainConfig:
-    """A teacher's ranking alone, without any label: batches are of as many crops, whomever they show."""
-    batch = config.people_per_batch * config.crops_per_person
+    """A teacher's similarities alone, without any label: a batch is as many crops, each an identity of its own."""
+    batch = config.identities_per_batch * config.crops_per_identity
     return replace(
-        config, id_weight=0.0, triplet_weight=0.0, center_weight=0.0, people_per_batch=batch, crops_per_person=1
+        config, id_weight=0.0, triplet_weight=0.0, center_weight=0.0, identities_per_batch=batch, crops_per_identity=1
     )
 
 
 def quantisation_aware(config: TrainConfig) -> TrainConfig:
-    """A short fine-tune under INT8's rounding, towards the embeddings that the model had in FP32, without any label.
+    """A short fine-tuning with INT8 fake quantisation, towards the model's own FP32 embeddings, without any label.
 
     No augmentation, because the teacher saw none, and batch norm as it was: only the rounding is new.
     """
@@ -91,10 +95,10 @@ def quantisation_aware(config: TrainConfig) -> TrainConfig:
     )
 
 
-def seed_paper(model: str) -> TrainConfig:
-    """*Person Re-identification using Siamese Networks*, as its code trained; with the defects that held it back.
+def seed_paper(arch: str) -> TrainConfig:
+    """*Person Re-identification using Siamese Networks*, as its code trained, with its defects.
 
-    It reached 89.4/75.5, 77.3/56.3 and 77.0/56.3 (R1/mAP) on Market-1501 where these models reach more, because of:
+    It reached 89.4/75.5, 77.3/56.3 and 77.0/56.3 (R1/mAP) on Market-1501, less than these models can, because of:
 
     - SGD with momentum 0.95 at a learning rate made for Adam;
     - the last stride of ResNet50 left at 2 (in the architecture ``resnet50_seed``);
@@ -103,15 +107,15 @@ def seed_paper(model: str) -> TrainConfig:
       ``_seed`` architectures);
     - centers that were never optimised (``center_learning_rate`` 0);
     - a sigmoid before the softmax loss of MobileNetV3 (``sigmoid_logits``);
-    - a 751-way classifier whatever the data set (``classes``; more people than that are refused);
+    - a 751-way classifier whatever the data set (``classes``; more identities than that are refused);
     - flip-averaged test features, which evaluation here does not do.
     """
-    family = model.split("_")[0]
+    family = arch.split("_")[0]
     names = {"resnet50": "resnet50_seed", "osnet": "osnet_x0_25_seed", "mobilenetv3": "mobilenetv3_large_seed"}
-    if family not in names or (family == "osnet" and not model.startswith("osnet_x0_25")):
-        raise InputError(f"the seed recipe has no {model}: give resnet50_bot, osnet_x0_25 or mobilenetv3_large")
+    if family not in names or (family == "osnet" and not arch.startswith("osnet_x0_25")):
+        raise InputError(f"the seed recipe has no {arch}: give resnet50_bot, osnet_x0_25 or mobilenetv3_large")
     return TrainConfig(
-        model=names[family],
+        arch=names[family],
         classes=751,
         optimizer="sgd",
         momentum=0.95,

@@ -1,7 +1,7 @@
 """What a camera does to a scene: its place, its colours, its optics and its compression.
 
-Cameras differ far more than the people they see. That is what makes re-identification hard, and what a network has to
-learn to ignore: two strangers before one camera share background, cast and noise.
+Cameras differ far more than the persons they see. This makes re-identification hard, and a network has to learn to
+ignore it: two strangers seen by one camera share background, colour cast and noise.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .synthetic_figure import Image
-from .synthetic_person import Colour
+from reid_edge.data.opencv import import_opencv
+
+from .figure import Image
+from .person import Colour
 
 __all__ = ["Camera", "draw_cameras", "occlude"]
 
@@ -23,11 +25,11 @@ _SCENE_MARGIN = 3  # a scene is this many crops wide
 class Camera:
     """One fixed camera.
 
-    ``scene`` uint8 [H, W, 3] is what it sees without people. ``mixing`` float32 [3, 3] mixes its colour channels and
+    ``scene`` uint8 [H, W, 3] is its view without persons. ``mixing`` float32 [3, 3] mixes its colour channels and
     ``tones`` uint8 [256, 3] is its response to each: white balance, exposure, gamma, contrast. ``sharpness`` is the
     share of the crop's pixels, per side, that it resolves; ``blur`` and ``noise`` are standard deviations in pixels and
-    in levels of 255; ``quality`` is JPEG's. ``yaw`` is the angle (radians) at which it sees most people, ``light`` the
-    side (-1..1) from which they are lit.
+    in levels of 255; ``quality`` is JPEG's. ``yaw`` is the angle (radians) at which it sees most persons, ``light``
+    the side (-1..1) from which they are lit.
     """
 
     scene: Image
@@ -41,7 +43,7 @@ class Camera:
     light: float
 
     def backdrop(self, image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
-        """Somewhere in the scene, uint8 [h, w, 3]: a copy to draw on."""
+        """A random part of the scene, uint8 [h, w, 3]: a copy to draw on."""
         height, width = image_hw
         top = rng.integers(0, self.scene.shape[0] - height + 1)
         left = rng.integers(0, self.scene.shape[1] - width + 1)
@@ -49,9 +51,8 @@ class Camera:
         return part
 
     def photograph(self, drawing: Image, size_hw: tuple[int, int], rng: np.random.Generator) -> bytes:
-        """The JPEG file that this camera makes of a drawing at least as large as ``size_hw``."""
-        import cv2
-
+        """Turn a drawing at least as large as ``size_hw`` into this camera's JPEG file."""
+        cv2 = import_opencv()
         height, width = size_hw
         small = (round(width * self.sharpness), round(height * self.sharpness))
         image = cv2.resize(_shaken(drawing, rng), small, interpolation=cv2.INTER_AREA)
@@ -62,11 +63,11 @@ class Camera:
         image = np.clip(image + grain, 0, 255).astype(np.uint8)
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         assert done
-        return data.tobytes()
+        return bytes(data)
 
 
 def draw_cameras(count: int, image_hw: tuple[int, int], rng: np.random.Generator) -> list[Camera]:
-    """``count`` cameras for drawings of ``image_hw`` pixels, each of their settings spread over its range."""
+    """``count`` cameras for drawings of ``image_hw`` pixels, with settings spread evenly over their ranges."""
 
     def spread(low: float, high: float) -> NDArray[np.float64]:
         return low + (high - low) * (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / count
@@ -95,9 +96,8 @@ def draw_cameras(count: int, image_hw: tuple[int, int], rng: np.random.Generator
 
 
 def occlude(image: Image, probability: float, rng: np.random.Generator) -> None:
-    """Stand a pole or a box before the scene, in place, with this probability."""
-    import cv2
-
+    """Draw a pole or a box in front of the scene, in place, with this probability."""
+    cv2 = import_opencv()
     if rng.random() >= probability:
         return
     height, width = image.shape[:2]
@@ -129,17 +129,15 @@ def _exposed(tones: Image, rng: np.random.Generator) -> Image:
 
 
 def _shaken(image: Image, rng: np.random.Generator) -> Image:
-    """Blurred along the walk, now and then."""
-    import cv2
-
+    """In one of five crops, blurred along the direction of walking."""
+    cv2 = import_opencv()
     length = int(rng.integers(3, 10))
     return cv2.blur(image, (length, 1)).astype(np.uint8, copy=False) if rng.random() < 0.2 else image
 
 
 def _scene(image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
-    """A wall or hedge with things before it above, ground with joints below, all slightly out of focus."""
-    import cv2
-
+    """A wall or hedge with objects in front of it above, ground with joints below, all slightly out of focus."""
+    cv2 = import_opencv()
     height, width = round(1.15 * image_hw[0]), _SCENE_MARGIN * image_hw[1]
     horizon = round(height * rng.uniform(0.35, 0.7))
     scene = np.empty((height, width, 3), dtype=np.uint8)
@@ -152,10 +150,11 @@ def _scene(image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
         cv2.line(scene, (0, int(row)), (width, int(row + rng.uniform(-20, 20))), _grey(rng), 2)
     grain = rng.normal(0, 1, (height // 4, width // 4, 3)).astype(np.float32) * rng.uniform(4, 18)
     grainy: Image = np.clip(scene + cv2.resize(grain, (width, height)), 0, 255).astype(np.uint8)
-    return cv2.GaussianBlur(grainy, (0, 0), 0.006 * height).astype(np.uint8, copy=False)
+    blurred: Image = cv2.GaussianBlur(grainy, (0, 0), 0.006 * height)
+    return blurred
 
 
 def _grey(rng: np.random.Generator, vividness: float = 10) -> Colour:
-    """A colour of walls and roads: grey, and a little of something else."""
+    """A colour of walls and roads: grey with a tint."""
     red, green, blue = np.clip(rng.uniform(50, 210) + rng.normal(0, vividness, 3), 0, 255)
     return int(red), int(green), int(blue)

@@ -1,14 +1,13 @@
 """The built-in data set: drawn pedestrians seen by several cameras, in Market-1501's layout and file names.
 
-Real re-identification sets may not be passed on; this one shows nobody, and is made in seconds. It has the difficulty
-of the real task in small: strangers dressed alike, the same person in another light, from another side, cut off or half
-hidden. Every pixel follows from the seed.
+Real re-identification sets may not be passed on; this one shows no real person and takes seconds to make. On a small
+scale it has the difficulties of the real task: strangers dressed alike, the same person in another light, from another
+side, cut off or half hidden. The seed decides every pixel.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,26 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .progress import track
-from .synthetic_camera import Camera, draw_cameras, occlude
-from .synthetic_figure import Image, Pose, draw_person
-from .synthetic_person import Person, dressed_people
+from reid_edge.core.files import scratch_folder
+from reid_edge.core.progress import track
+from reid_edge.errors import InputError
+
+from .camera import Camera, draw_cameras, occlude
+from .figure import Image, Pose, draw_person
+from .person import Person, dressed_people
 
 __all__ = ["synthesize"]
 
-_VERSION = 1  # goes up whenever the same seed gives other pixels
+_VERSION = 1  # to be raised when the same seed gives other pixels
 _MANIFEST = "synthetic.json"
 _TRAIN, _QUERY, _GALLERY = "bounding_box_train", "query", "bounding_box_test"
-_MOST_CAMERAS, _MOST_PEOPLE = 9, 9999  # what the file names have digits for
+_MAX_CAMERAS, _MAX_IDENTITIES = 9, 9999  # limited by the digits in file names
 _STRANGERS_PER_PERSON, _JUNK_PER_PERSON = 2, 1
 
 
 @dataclass(frozen=True)
 class _Shot:
-    """One crop to draw: of whom (None: of nobody), by which camera, for which folder.
+    """One crop to draw: its person (None: no person), camera and folder.
 
-    ``yaw`` is the walker's, ``misfit`` how badly the detector's box fits: 1 is usual.
+    ``yaw`` is the walking person's, ``misfit`` how badly the detector's box fits: 1 is normal.
     """
 
     folder: str
@@ -53,27 +54,27 @@ class _Shot:
 def synthesize(
     out: Path | str,
     *,
-    people: int = 160,
-    test_people: int = 80,
+    identities: int = 160,
+    test_identities: int = 80,
     cameras: int = 6,
     images_per_camera: int = 4,
     seed: int = 0,
     size_hw: tuple[int, int] = (128, 64),
     progress: bool = True,
 ) -> Path:
-    """Draw the set into the folder ``out`` and return its path; a folder that holds this very set is left as it is.
+    """Draw the set into the folder ``out`` and return its path; a folder that holds the same set is left unchanged.
 
-    ``people`` are trained on and ``test_people`` others are tested on. Each passes two to all of the ``cameras``, and
-    each of these keeps ``images_per_camera`` crops: JPEG, RGB, ``size_hw`` pixels. Of a test person's crops, the first
-    of each camera is a query and the rest is gallery. The gallery also holds strangers (person 0) and junk
-    (person -1) in proportion to the test people. ``out`` appears whole or not at all.
+    ``identities`` are to train on and ``test_identities`` others to test on. Each passes between two and all of the
+    ``cameras``, and each of these takes ``images_per_camera`` crops: JPEG, RGB, ``size_hw`` pixels. Of a test person's
+    crops, the first of each camera is a query and the others are gallery. The gallery also holds strangers (person 0)
+    and junk (person -1) in proportion to the test identities. ``out`` appears whole or not at all.
 
-    Raises InputError for numbers that make no data set, and for an ``out`` that holds anything else.
+    Raises InputError for impossible numbers, and for an ``out`` that holds anything else.
     """
     out = Path(out)
     settings: dict[str, Any] = {
-        "people": people,
-        "test_people": test_people,
+        "identities": identities,
+        "test_identities": test_identities,
         "cameras": cameras,
         "images_per_camera": images_per_camera,
         "seed": seed,
@@ -84,8 +85,8 @@ def synthesize(
     if _holds(out, manifest):
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        beside = Path(scratch) / "set"
+    with scratch_folder(out.parent) as scratch:
+        beside = scratch / "set"
         count = _write_crops(beside, **settings, progress=progress)
         text = json.dumps({**manifest, "images": count}, indent=1)
         (beside / _MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -95,21 +96,23 @@ def synthesize(
     return out
 
 
-def _check(people: int, test_people: int, cameras: int, images_per_camera: int, seed: int, size_hw: list[int]) -> None:
+def _check(
+    identities: int, test_identities: int, cameras: int, images_per_camera: int, seed: int, size_hw: list[int]
+) -> None:
     def require(holds: bool, remedy: str) -> None:
         if not holds:
             raise InputError(f"cannot draw this data set: {remedy}")
 
-    require(people >= 1 and test_people >= 1, "give at least 1 person to train on and 1 to test on")
-    require(people + test_people <= _MOST_PEOPLE, f"give at most {_MOST_PEOPLE} people in all")
-    require(2 <= cameras <= _MOST_CAMERAS, f"give 2 to {_MOST_CAMERAS} cameras")
+    require(identities >= 1 and test_identities >= 1, "give at least 1 identity to train on and 1 to test on")
+    require(identities + test_identities <= _MAX_IDENTITIES, f"give at most {_MAX_IDENTITIES} identities in total")
+    require(2 <= cameras <= _MAX_CAMERAS, f"give 2 to {_MAX_CAMERAS} cameras")
     require(images_per_camera >= 2, "give at least 2 images per camera, a query and one for the gallery")
     require(seed >= 0, "give a seed of 0 or more")
     require(len(size_hw) == 2 and min(size_hw) >= 32, "give a size of at least 32 x 32 pixels")
 
 
 def _holds(out: Path, manifest: dict[str, Any]) -> bool:
-    """Whether ``out`` is this set already; False where it is free. Raises InputError where it is anything else."""
+    """Whether ``out`` already is this set; False where it is free. Raises InputError where it is anything else."""
     if out.is_file():
         raise InputError(f"{out} is a file: name a folder that does not exist yet")
     if not out.exists() or not any(out.iterdir()):
@@ -123,7 +126,7 @@ def _holds(out: Path, manifest: dict[str, Any]) -> bool:
         differing = ", ".join(
             f"{k} {stored.get(k)} not {manifest[k]}" for k in manifest if stored.get(k) != manifest[k]
         )
-        raise InputError(f"{out} already holds a set made otherwise ({differing}): delete it or name another folder")
+        raise InputError(f"{out} holds a set with other settings ({differing}): delete it or name another folder")
     if (found := sum(1 for _ in out.glob("*/*.jpg"))) != images:
         raise InputError(f"{out} holds {found} of its {images} crops: delete it to have it drawn again")
     return True
@@ -132,8 +135,8 @@ def _holds(out: Path, manifest: dict[str, Any]) -> bool:
 def _write_crops(
     out: Path,
     *,
-    people: int,
-    test_people: int,
+    identities: int,
+    test_identities: int,
     cameras: int,
     images_per_camera: int,
     seed: int,
@@ -142,12 +145,12 @@ def _write_crops(
 ) -> int:
     """Draw every crop below ``out`` and return how many there are."""
     height, width = size_hw
-    canvas_hw = 2 * height, 2 * width  # reducing a drawing twice as large smooths its edges
+    canvas_hw = 2 * height, 2 * width  # drawn twice as large and reduced, which smooths edges
     seen_by = draw_cameras(cameras, canvas_hw, np.random.default_rng([seed, 0]))
-    shots = list(_shots(people, test_people, seen_by, images_per_camera, np.random.default_rng([seed, 1])))
+    shots = list(_shots(identities, test_identities, seen_by, images_per_camera, np.random.default_rng([seed, 1])))
     for folder in (_TRAIN, _QUERY, _GALLERY):
         (out / folder).mkdir(parents=True)
-    for frame, shot in enumerate(track(shots, "drawing people") if progress else shots, start=1):
+    for frame, shot in enumerate(track(shots, "drawing crops") if progress else shots, start=1):
         rng = np.random.default_rng([seed, 2, frame])
         camera = seen_by[shot.camera]
         data = camera.photograph(_drawing(shot, camera, canvas_hw, rng), (height, width), rng)
@@ -156,26 +159,26 @@ def _write_crops(
 
 
 def _shots(
-    people: int, test_people: int, cameras: list[Camera], images: int, rng: np.random.Generator
+    identities: int, test_identities: int, cameras: list[Camera], images: int, rng: np.random.Generator
 ) -> Iterator[_Shot]:
     """Every crop of the set, in the order of the file names' frame numbers."""
-    for pid, person in enumerate(dressed_people(people, rng), start=1):
+    for pid, person in enumerate(dressed_people(identities, rng), start=1):
         for shot in _passes(pid, person, cameras, images, rng):
             yield replace(shot, folder=_TRAIN)
-    for pid, person in enumerate(dressed_people(test_people, rng), start=people + 1):
+    for pid, person in enumerate(dressed_people(test_identities, rng), start=identities + 1):
         for index, shot in enumerate(_passes(pid, person, cameras, images, rng)):
             yield replace(shot, folder=_GALLERY if index % images else _QUERY)
-    for person in dressed_people(_STRANGERS_PER_PERSON * test_people, rng):
+    for person in dressed_people(_STRANGERS_PER_PERSON * test_identities, rng):
         camera = int(rng.integers(len(cameras)))
         yield _Shot(_GALLERY, 0, camera, person, _yaw(cameras[camera], rng), misfit=rng.choice([1.0, 3.0]))
-    for person in dressed_people(_JUNK_PER_PERSON * test_people, rng):
+    for person in dressed_people(_JUNK_PER_PERSON * test_identities, rng):
         camera = int(rng.integers(len(cameras)))
         seen = person if rng.random() < 0.7 else None
         yield _Shot(_GALLERY, -1, camera, seen, _yaw(cameras[camera], rng), misfit=8.0)
 
 
 def _passes(pid: int, person: Person, cameras: list[Camera], images: int, rng: np.random.Generator) -> Iterator[_Shot]:
-    """``images`` shots by each of the cameras that a person walks past, camera by camera."""
+    """``images`` shots by each camera that a person passes, camera by camera."""
     number = int(rng.integers(2, len(cameras) + 1))
     for camera in rng.permutation(len(cameras))[:number].tolist():
         yaw = _yaw(cameras[camera], rng)
@@ -184,12 +187,12 @@ def _passes(pid: int, person: Person, cameras: list[Camera], images: int, rng: n
 
 
 def _yaw(camera: Camera, rng: np.random.Generator) -> float:
-    """A walker's angle: most go along the camera's own way, some of them back."""
+    """A walking person's angle: along the camera's main direction, forth or back."""
     return float(camera.yaw + rng.choice([0.0, np.pi]) + rng.normal(0, 0.4))
 
 
 def _drawing(shot: _Shot, camera: Camera, image_hw: tuple[int, int], rng: np.random.Generator) -> Image:
-    """The scene with the walker in it, and now and then with somebody behind or something before them."""
+    """The scene with the person in it, and sometimes a stranger behind or an object in front."""
     image = camera.backdrop(image_hw, rng)
     if rng.random() < 0.15:
         _passer_by(image, camera, rng)

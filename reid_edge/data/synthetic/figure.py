@@ -1,9 +1,9 @@
 """How a person is drawn: a walking figure, seen from any side.
 
 The body is a handful of joints in three dimensions: x to the person's left, y up from the ground, z forward, in body
-heights. A pose turns them by its yaw and projects them straight onto the image. Every part (a limb, a coat, a backpack,
-a logo on the chest) is one polygon with a depth, and nearer parts are drawn over farther ones: so a backpack is seen
-whole from behind, as a bulge from the side and hardly from the front, with no rule about views anywhere.
+heights. A pose rotates them by its yaw and projects them orthogonally onto the image. Every part (a limb, a coat, a
+backpack, a logo on the chest) is one polygon with a depth, and nearer parts are drawn over farther ones. So a backpack
+is visible from behind, as a bulge from the side and hardly from the front, without any rule for views.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .synthetic_person import Colour, Garment, Person
+from reid_edge.data.opencv import import_opencv
+
+from .person import Colour, Garment, Person
 
 __all__ = ["Image", "Pose", "draw_person"]
 
@@ -53,8 +55,7 @@ class Pose:
 
 def draw_person(image: Image, person: Person, pose: Pose) -> None:
     """Draw over ``image`` in place; parts outside of it are cut off."""
-    import cv2
-
+    cv2 = import_opencv()
     shade = np.full(image.shape[:2], 255, dtype=np.uint8)
     light = _light(image.shape[1], pose)
     body = _Body(person, pose, (image.shape[0], image.shape[1]))
@@ -73,7 +74,7 @@ def draw_person(image: Image, person: Person, pose: Pose) -> None:
 
 
 def _light(width: int, pose: Pose) -> Image:
-    """How bright a body is at each column, uint8 [1, width]: round, and brighter towards the light."""
+    """The brightness of a body at each column, uint8 [1, width]: round, and brighter towards the light."""
     across = (np.arange(width) - pose.x) / (0.16 * pose.scale)
     bright = 235 - 45 * np.minimum(across**2, 1.5) + 55 * pose.light * np.clip(across, -1.2, 1.2)
     light: Image = np.clip(bright, 60, 254).astype(np.uint8)[None]

@@ -1,4 +1,4 @@
-"""Who walks past: bodies, hair, clothes and bags, drawn at random but dressed alike in small groups."""
+"""Persons: bodies, hair, clothes and bags, drawn at random but dressed alike in small groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Colour", "Garment", "Person", "dressed_people"]
 Colour = tuple[int, int, int]
 """RGB, 0..255."""
 
-_ALIKE = 4  # so many people share one wardrobe
+_ALIKE = 4  # persons in a group that shares the colours of its clothes
 _CLOTHES: tuple[Colour, ...] = (
     *((25, 25, 28), (60, 60, 64), (130, 130, 132), (232, 232, 228), (28, 36, 80), (50, 90, 165), (150, 25, 35)),
     *((35, 90, 50), (190, 165, 120), (95, 65, 45), (225, 185, 50), (220, 120, 150), (105, 60, 130), (225, 110, 40)),
@@ -60,7 +60,7 @@ class Person:
 
 
 def dressed_people(count: int, rng: np.random.Generator) -> Iterator[Person]:
-    """``count`` people; each few in a row share the colours of their clothes, so that colour alone names none."""
+    """``count`` persons; each few in a row share the colours of their clothes, so colour alone identifies nobody."""
     for index in range(count):
         if index % _ALIKE == 0:
             colours = [_CLOTHES[i] for i in rng.choice(len(_CLOTHES), 2)]
@@ -98,7 +98,7 @@ def _weighted(weights: dict[str, int], rng: np.random.Generator) -> str:
 
 
 def _dyed(colours: Sequence[Colour], rng: np.random.Generator) -> Colour:
-    """One of the colours, no two things dyed quite alike."""
+    """One of the colours, slightly varied."""
     colour = colours[int(rng.integers(len(colours)))]
     red, green, blue = np.clip(colour + rng.normal(0, 9, 3), 0, 255).astype(int).tolist()
     return red, green, blue

@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
 
-from reid_edge.training.augment import augmented, erasing_boxes, normalised  # noqa: E402
-from reid_edge.training.config import TrainConfig  # noqa: E402
+from reid_edge.training.batches.augment import augment, erasing_boxes, normalised  # noqa: E402
+from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
 
-PLAIN = TrainConfig(model="osnet_x0_25", input_hw=(32, 32), flip=0.0, pad=0, erase=0.0)
+PLAIN = TrainConfig(arch="osnet_x0_25", input_hw=(32, 32), flip=0.0, pad=0, erase=0.0)
 
 
 def _images(count: int = 6) -> torch.Tensor:
@@ -27,19 +27,19 @@ def test_normalised_by_hand() -> None:
 
 def test_nothing_asked_for_is_normalisation_alone() -> None:
     images = _images()
-    assert torch.equal(augmented(images, PLAIN, np.random.default_rng(0)), normalised(images))
+    assert torch.equal(augment(images, PLAIN, np.random.default_rng(0)), normalised(images))
 
 
 def test_flip_mirrors_left_and_right() -> None:
     images = _images()
-    flipped = augmented(images, replace(PLAIN, flip=1.0), np.random.default_rng(0))
+    flipped = augment(images, replace(PLAIN, flip=1.0), np.random.default_rng(0))
     assert torch.equal(flipped, normalised(images).flip(3))
 
 
 def test_flip_is_drawn_for_each_image() -> None:
     images = _images(400)
     plain = normalised(images)
-    half = augmented(images, replace(PLAIN, flip=0.5), np.random.default_rng(0))
+    half = augment(images, replace(PLAIN, flip=0.5), np.random.default_rng(0))
     same = (half == plain).flatten(1).all(dim=1)
     assert 150 < int(same.sum()) < 250
     assert torch.equal(half[~same], plain[~same].flip(3))
@@ -47,7 +47,7 @@ def test_flip_is_drawn_for_each_image() -> None:
 
 def test_a_shift_moves_each_image_by_its_own_offset_and_fills_with_black() -> None:
     images = _images(50)
-    shifted = augmented(images, replace(PLAIN, pad=3), np.random.default_rng(0))
+    shifted = augment(images, replace(PLAIN, pad=3), np.random.default_rng(0))
     padded = torch.nn.functional.pad(images, (0, 0, 3, 3, 3, 3))
     offsets = set()
     for image, got in zip(padded, shifted, strict=True):
@@ -64,7 +64,7 @@ def test_a_shift_moves_each_image_by_its_own_offset_and_fills_with_black() -> No
 
 def test_erased_boxes_are_the_mean_and_the_rest_is_untouched() -> None:
     images = _images(40)
-    erased = augmented(images, replace(PLAIN, erase=1.0), np.random.default_rng(0))
+    erased = augment(images, replace(PLAIN, erase=1.0), np.random.default_rng(0))
     plain = normalised(images)
     holes = (erased == 0).all(dim=1)  # [N, H, W]
     assert torch.equal(erased.masked_select(~holes[:, None]), plain.masked_select(~holes[:, None]))
@@ -86,6 +86,6 @@ def test_erasing_boxes_keep_the_papers_area_and_aspect() -> None:
 
 def test_the_generator_decides() -> None:
     config = replace(PLAIN, flip=0.5, pad=4, erase=0.5)
-    first, again, other = (augmented(_images(), config, np.random.default_rng(s)) for s in (7, 7, 8))
+    first, again, other = (augment(_images(), config, np.random.default_rng(s)) for s in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.training.sampler import pk_batches  # noqa: E402
+from reid_edge.training.batches.sampler import pk_batches  # noqa: E402
 
 
 def _labels(counts: list[int]) -> np.ndarray:
@@ -61,5 +61,5 @@ def test_market_sized_epochs_have_about_183_batches() -> None:
 
 
 def test_too_few_people_is_said() -> None:
-    with pytest.raises(InputError, match="3 people to train on, and a batch takes 4"):
+    with pytest.raises(InputError, match="3 identities to train on, and a batch takes 4"):
         pk_batches(_labels([4, 4, 4]), 4, 4, np.random.default_rng(0))

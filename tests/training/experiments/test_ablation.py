@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="training tests need the train extra")
 
+from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.synthetic import synthesize  # noqa: E402
-from reid_edge.training.ablation import ROWS, changed, full_recipe, main, table  # noqa: E402
+from reid_edge.training.experiments.ablation import ROWS, changed, full_recipe, main, table  # noqa: E402
 
 
 def _differences(model: str, name: str) -> dict[str, tuple[object, object]]:
@@ -49,8 +49,10 @@ def test_it_trains_the_rows_asked_for_and_does_not_repeat_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REID_EDGE_CACHE", str(tmp_path / "cache"))
-    data = synthesize(tmp_path / "d", people=18, test_people=4, cameras=2, images_per_camera=2, size_hw=(64, 32))
-    asked = f"--model osnet_x0_25 --data {data} --out {tmp_path / 'a'} --epochs 1 --size 64 32 --threads 1".split()
+    data = synthesize(
+        tmp_path / "d", identities=18, test_identities=4, cameras=2, images_per_camera=2, size_hw=(64, 32)
+    )
+    asked = f"--arch osnet_x0_25 --data {data} --out {tmp_path / 'a'} --epochs 1 --size 64 32 --threads 1".split()
     main([*asked, "--row", "all tricks", "--row", "with a teacher"])  # no teacher was given: one run
     first = sorted(tmp_path.glob("a/*/model.pth"))
     assert [path.parent.name for path in first] == ["all_tricks-0"]

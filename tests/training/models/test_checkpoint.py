@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import ModelError  # noqa: E402
-from reid_edge.training.checkpoint import (  # noqa: E402
+from reid_edge.training.models.checkpoint import (  # noqa: E402
     Checkpoint,
     card_of,
     load_checkpoint,
@@ -21,7 +23,7 @@ from reid_edge.training.checkpoint import (  # noqa: E402
     start_from,
     weights_hash,
 )
-from reid_edge.training.models import build_model  # noqa: E402
+from reid_edge.training.models.registry import build_model  # noqa: E402
 
 
 @pytest.fixture
@@ -53,6 +55,15 @@ def test_the_weights_hash_sees_one_changed_weight() -> None:
     assert weights_hash(model) != before
 
 
+def test_the_weights_hash_is_that_of_every_version() -> None:
+    """Galleries and pair heads that are in use hold it: computed by the version that called the backbone a trunk."""
+    model = build_model("osnet_x0_25", num_classes=3)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.copy_(torch.arange(value.numel()).reshape(value.shape) % 7)
+    assert weights_hash(model) == "7716dc49d20ef5a3c65716307ae7168adeab90556e2642420d2f35abb4d84931"
+
+
 def test_options_travel_with_the_card(tmp_path: Path) -> None:
     model = build_model("resnet50_bot", last_stride=2, stem_relu=False)
     save_checkpoint(Checkpoint(card_of(model), model.state_dict()), tmp_path / "m.pth")
@@ -71,6 +82,39 @@ def test_a_stem_without_relu_survives_a_restart_from_our_own_file(tmp_path: Path
     assert weights_hash(fresh) == weights_hash(trained)
 
 
+def test_a_checkpoint_of_before_the_renaming_is_read(saved: Path) -> None:
+    """Made from a present one by its former names: ``trunk`` for the backbone, also in the INT8 activation ranges."""
+    now = load_checkpoint(saved)
+    ranges = {"note": "n", "layers": {"backbone.conv1.conv": [1.0, 2.0], "fc.0": [3.0]}}
+    card = json.loads(now.card.with_(quantization=ranges).to_json().replace("backbone.", "trunk."))
+    card["layout"] = card.pop("input_format")
+    averaged = {f"module.{name}": value for name, value in now.model.items()}
+    former: dict[str, Any] = {
+        "format": "reid-edge checkpoint 1",
+        "card": json.dumps(card),
+        "model": _formerly(now.model),
+        "training": {"people": 7, "model": _formerly(now.model), "averaged": _formerly(averaged), "history": []},
+    }
+    assert (
+        "trunk.conv1.conv.weight" in former["model"]
+        and "module.trunk.conv1.conv.weight" in (former["training"]["averaged"])
+    )
+    torch.save(former, saved)
+
+    read = load_checkpoint(saved)
+    assert read.card == now.card.with_(quantization=ranges)
+    assert read.model.keys() == now.model.keys() == read.training["model"].keys()
+    assert read.training["averaged"].keys() == averaged.keys()
+    assert read.training["identities"] == 7 and "people" not in read.training
+    model, card = load_model(saved)
+    assert weights_hash(model) == now.card.weights_sha256 and card.quantization == ranges
+    assert not start_from(build_model("osnet_x0_25"), saved).missing
+
+
+def _formerly(state: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("backbone.", "trunk."): value for name, value in state.items()}
+
+
 def test_another_architecture_is_refused(saved: Path) -> None:
     with pytest.raises(ModelError, match="holds a osnet_x0_25, not a resnet50_bot"):
         load_model(saved, "resnet50_bot")
@@ -79,7 +123,7 @@ def test_another_architecture_is_refused(saved: Path) -> None:
 def test_a_bare_state_dict_needs_its_architecture(tmp_path: Path) -> None:
     path = tmp_path / "bare.pth"
     torch.save(build_model("osnet_x0_25").state_dict(), path)
-    with pytest.raises(ModelError, match="--model osnet_x0_25"):
+    with pytest.raises(ModelError, match="--arch osnet_x0_25"):
         load_model(path)
     with pytest.raises(ModelError, match="was not written by reid-edge train"):
         load_checkpoint(path)
@@ -138,8 +182,8 @@ def test_a_full_disk_keeps_the_old_checkpoint(saved: Path) -> None:
     code = f"""
 import resource, sys, torch
 from pathlib import Path
-from reid_edge.training.checkpoint import Checkpoint, card_of, save_checkpoint
-from reid_edge.training.models import build_model
+from reid_edge.training.models.checkpoint import Checkpoint, card_of, save_checkpoint
+from reid_edge.training.models.registry import build_model
 model = build_model("osnet_x0_25")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

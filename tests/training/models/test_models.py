@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,11 @@ from torch import Tensor  # noqa: E402
 
 from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
 from reid_edge.errors import ModelError  # noqa: E402
-from reid_edge.training.macs import count_macs, count_parameters  # noqa: E402
-from reid_edge.training.models import (  # noqa: E402
-    ARCHITECTURES,
-    DeployModel,
-    Features,
-    GeM,
-    ReidModel,
-    build_model,
-)
+from reid_edge.training.models.deploy import DeployModel  # noqa: E402
+from reid_edge.training.models.macs import count_macs, count_parameters  # noqa: E402
+from reid_edge.training.models.names import ARCHITECTURE_NAMES, check_architecture, osnet_width  # noqa: E402
+from reid_edge.training.models.registry import ARCHITECTURES, build_model  # noqa: E402
+from reid_edge.training.models.reid_model import Features, GeM, ReidModel  # noqa: E402
 
 MAIN = ("resnet50_bot", "osnet_x0_25", "mobilenetv3_large")
 
@@ -40,12 +38,12 @@ def _settled(model: ReidModel) -> ReidModel:
         torch.nn.init.normal_(norm.bias, std=0.1)
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train().neck(model.fc(model.trunk(torch.randn(8, 3, 64, 32)).mean((2, 3))))
+        model.train().neck(model.fc(model.backbone(torch.randn(8, 3, 64, 32)).mean((2, 3))))
     return model.eval()
 
 
 @pytest.mark.parametrize(
-    ("name", "trunk", "deployable"),
+    ("name", "backbone", "deployable"),
     [
         ("resnet50_bot", 23_508_032, 23_508_032 + 4_096),
         ("osnet_x0_25", 134_792, 201_864),
@@ -53,9 +51,9 @@ def _settled(model: ReidModel) -> ReidModel:
         ("mobilenetv3_large", 2_971_952, 2_971_952 + 1_920),
     ],
 )
-def test_deployable_parameters(name: str, trunk: int, deployable: int) -> None:
+def test_deployable_parameters(name: str, backbone: int, deployable: int) -> None:
     model = _build(name, num_classes=10)
-    assert sum(value.numel() for value in model.trunk.parameters()) == trunk
+    assert sum(value.numel() for value in model.backbone.parameters()) == backbone
     assert count_parameters(model) == count_parameters(_build(name)) == deployable
 
 
@@ -111,7 +109,7 @@ def test_features_in_training_and_an_embedding_in_evaluation(name: str) -> None:
     torch.testing.assert_close(features.logits, model.classifier(model.neck(features.feature)))
     with torch.no_grad():
         embedding = model.eval()(images)
-        pooled = model.trunk(images).mean((2, 3))
+        pooled = model.backbone(images).mean((2, 3))
         torch.testing.assert_close(embedding, model.neck(model.fc(pooled)))
     assert embedding.shape == (3, model.embedding_dim)
 
@@ -136,8 +134,8 @@ def test_gem_is_an_option_that_trains_its_exponent() -> None:
 
 def test_last_stride_1_keeps_mobilenets_last_map_at_a_sixteenth() -> None:
     for stride, side in ((2, 2), (1, 4)):
-        trunk = _build("mobilenetv3_large", last_stride=stride).eval().trunk
-        assert trunk(torch.randn(1, 3, 64, 64)).shape == (1, 960, side, side)
+        backbone = _build("mobilenetv3_large", last_stride=stride).eval().backbone
+        assert backbone(torch.randn(1, 3, 64, 64)).shape == (1, 960, side, side)
 
 
 def test_embedding_sizes() -> None:
@@ -149,29 +147,29 @@ def test_embedding_sizes() -> None:
 
 @pytest.mark.parametrize(("stride", "expected"), [(1, (16, 8)), (2, (8, 4))])
 def test_the_last_stride_decides_the_map(stride: int, expected: tuple[int, int]) -> None:
-    trunk = _build("resnet50_bot", last_stride=stride).trunk.eval()
+    backbone = _build("resnet50_bot", last_stride=stride).backbone.eval()
     with torch.no_grad():
-        last_map = trunk(torch.zeros(1, 3, 256, 128))
+        last_map = backbone(torch.zeros(1, 3, 256, 128))
     assert last_map.shape == (1, 2048, *expected)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("osnet_x0_25", (128, 16, 8)), ("mobilenetv3_large", (960, 8, 4))])
-def test_the_maps_of_the_light_trunks(name: str, expected: tuple[int, ...]) -> None:
-    trunk = _build(name).trunk.eval()
+def test_the_maps_of_the_light_backbones(name: str, expected: tuple[int, ...]) -> None:
+    backbone = _build(name).backbone.eval()
     with torch.no_grad():
-        last_map = trunk(torch.zeros(1, 3, 256, 128))
+        last_map = backbone(torch.zeros(1, 3, 256, 128))
     assert last_map.shape == (1, *expected)
 
 
 @pytest.mark.parametrize("stem_relu", [True, False])
 def test_stem_relu_is_the_relu_after_the_first_batch_norm(stem_relu: bool) -> None:
-    trunk = _settled(_build("resnet50_bot", stem_relu=stem_relu)).trunk
+    backbone = _settled(_build("resnet50_bot", stem_relu=stem_relu)).backbone
     images = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
-        stem = trunk.bn1(trunk.conv1(images))
+        stem = backbone.bn1(backbone.conv1(images))
         stem = stem.clamp(min=0) if stem_relu else stem
-        expected = trunk.layer4(trunk.layer3(trunk.layer2(trunk.layer1(trunk.maxpool(stem)))))
-        torch.testing.assert_close(trunk(images), expected, rtol=0, atol=0)
+        expected = backbone.layer4(backbone.layer3(backbone.layer2(backbone.layer1(backbone.maxpool(stem)))))
+        torch.testing.assert_close(backbone(images), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_large", "resnet50_bot"])
@@ -205,20 +203,20 @@ def test_osnet_has_no_neck_and_a_biased_classifier_unless_asked() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet50_seed", "mobilenetv3_large"])
-def test_trunks_compute_what_torchvision_computes_from_the_same_weights(name: str) -> None:
+def test_backbones_compute_what_torchvision_computes_from_the_same_weights(name: str) -> None:
     models = pytest.importorskip("torchvision.models", reason="compares with torchvision")
     torch.manual_seed(0)
     theirs = (models.resnet50() if "resnet" in name else models.mobilenet_v3_large()).eval()
     state = {k: v for k, v in theirs.state_dict().items() if not k.startswith(("fc.", "classifier."))}
-    trunk = _settled(_build(name)).trunk
-    assert list(trunk.state_dict()) == list(state)
-    theirs.load_state_dict(trunk.state_dict(), strict=False)
+    backbone = _settled(_build(name)).backbone
+    assert list(backbone.state_dict()) == list(state)
+    theirs.load_state_dict(backbone.state_dict(), strict=False)
     pooled: dict[str, Tensor] = {}
     theirs.avgpool.register_forward_hook(lambda *call: pooled.update(out=call[2].flatten(1)))
     images = torch.randn(2, 3, 128, 64)
     with torch.no_grad():
         theirs(images)
-        ours = trunk(images).mean((2, 3))
+        ours = backbone(images).mean((2, 3))
     assert (ours[0] - ours[1]).abs().mean() > 0.01  # the images are told apart, so that layers matter
     torch.testing.assert_close(ours, pooled["out"], rtol=1e-4, atol=1e-5)
 
@@ -255,6 +253,20 @@ def test_unknown_names_and_options_are_one_line_that_lists_the_known(
     with pytest.raises(ModelError) as caught:
         build_model(name, **options)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_names_known_without_torch_are_those_of_the_registry() -> None:
+    assert tuple(ARCHITECTURES) == ARCHITECTURE_NAMES
+    for name in (*ARCHITECTURE_NAMES, "osnet_x0_375", "osnet_x4_0"):
+        check_architecture(name)
+    assert osnet_width("osnet_x0_375") == 0.375 and osnet_width("osnet_x4_5") is None
+
+
+def test_listing_the_names_loads_no_torch() -> None:
+    code = (
+        "import sys; from reid_edge.training.recipe import recipes; print('torch' in sys.modules, recipes.RECIPES[0])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False default\n"
 
 
 def _crops(count: int) -> Tensor:

@@ -17,9 +17,10 @@ torch = pytest.importorskip("torch", reason="training tests need the train extra
 
 from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
 from reid_edge.errors import InputError, ModelError  # noqa: E402
-from reid_edge.training import weights  # noqa: E402
-from reid_edge.training.models import ReidModel, build_model  # noqa: E402
-from reid_edge.training.weights import import_weights, read_state_dict  # noqa: E402
+from reid_edge.training.models import untrusted  # noqa: E402
+from reid_edge.training.models.registry import build_model  # noqa: E402
+from reid_edge.training.models.reid_model import ReidModel  # noqa: E402
+from reid_edge.training.models.weights import import_weights, read_state_dict  # noqa: E402
 
 
 def _model(seed: int = 0, name: str = "osnet_x0_25", num_classes: int = 0, **options: Any) -> ReidModel:
@@ -28,15 +29,15 @@ def _model(seed: int = 0, name: str = "osnet_x0_25", num_classes: int = 0, **opt
 
 
 def _torchreid(seed: int = 1, name: str = "osnet_x0_25") -> dict[str, Any]:
-    """A state dict with torchreid's names: no "trunk.", and a classifier of 1041."""
+    """A state dict with torchreid's names: no "backbone.", and a classifier of 1041."""
     state = _model(seed, name, num_classes=1041).state_dict()
-    return OrderedDict((key.removeprefix("trunk."), value) for key, value in state.items())
+    return OrderedDict((key.removeprefix("backbone."), value) for key, value in state.items())
 
 
 def _assert_loaded(model: ReidModel, state: dict[str, Any]) -> None:
     for key, value in model.state_dict().items():
         if not key.startswith("classifier."):
-            assert torch.equal(value, state[key.removeprefix("trunk.")]), key
+            assert torch.equal(value, state[key.removeprefix("backbone.")]), key
 
 
 def _one_line(caught: pytest.ExceptionInfo[InputError]) -> str:
@@ -50,17 +51,17 @@ def _one_line(caught: pytest.ExceptionInfo[InputError]) -> str:
 
 def test_torchreids_own_file_fits_whole_and_its_classifier_is_left_behind(dev_weights: Path) -> None:
     report = import_weights(_model(num_classes=601), read_state_dict(dev_weights))
-    assert report.trunk_share == 1.0 and len(report.matched) == 485
+    assert report.backbone_share == 1.0 and len(report.matched) == 485
     assert report.missing == report.mismatched == report.unexpected == report.notes == ()
     assert report.dropped_heads == ("classifier.weight", "classifier.bias")
-    assert report.summary().startswith("485 of 485 tensors loaded, 100.0% of the trunk.")
+    assert report.summary().startswith("485 of 485 tensors loaded, 100.0% of the backbone.")
 
 
 def test_the_embeddings_are_those_of_another_programs_onnx_file(
     dev_weights: Path, dev_onnx: Path, dev_crops: Path
 ) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="runs the reference file")
-    from reid_edge.images import read_crops
+    from reid_edge.data.images import read_crops
 
     model = _model()
     import_weights(model, read_state_dict(dev_weights))
@@ -101,7 +102,7 @@ def test_our_own_names_are_known_and_other_peoples_classifier_is_not_taken() -> 
     report = import_weights(model, source.state_dict())
     assert report.missing == () and len(report.dropped_heads) == 2
     assert model.classifier is not None and torch.equal(model.classifier.weight, before)
-    _assert_loaded(model, {k.removeprefix("trunk."): v for k, v in source.state_dict().items()})
+    _assert_loaded(model, {k.removeprefix("backbone."): v for k, v in source.state_dict().items()})
 
 
 @pytest.mark.parametrize(("name", "heads"), [("resnet50_bot", 2), ("mobilenetv3_large", 4)])
@@ -109,7 +110,7 @@ def test_torchvisions_heads_are_dropped_and_reported_as_such(name: str, heads: i
     models = pytest.importorskip("torchvision.models", reason="uses torchvision's state dict")
     state = (models.resnet50() if "resnet" in name else models.mobilenet_v3_large()).state_dict()
     report = import_weights(_model(name=name, num_classes=7), state)
-    assert report.trunk_share == 1.0 and report.unexpected == report.mismatched == ()
+    assert report.backbone_share == 1.0 and report.unexpected == report.mismatched == ()
     assert len(report.dropped_heads) == heads
     assert set(report.missing) == {f"neck.{part}" for part in ("weight", "bias", "running_mean", "running_var")}
     assert "neck.weight" in report.summary() and "as it should be" in report.summary()
@@ -118,7 +119,7 @@ def test_torchvisions_heads_are_dropped_and_reported_as_such(name: str, heads: i
 def test_weights_of_the_bot_program_bring_their_neck_and_turn_off_the_stems_relu() -> None:
     source = _model(1, "resnet50_bot", num_classes=9)
     torch.nn.init.constant_(source.neck.running_mean, 0.25)
-    renamed = {"trunk": "base", "neck": "bottleneck", "classifier": "classifier"}
+    renamed = {"backbone": "base", "neck": "bottleneck", "classifier": "classifier"}
     state = {}
     for key, value in source.state_dict().items():
         part, _, rest = key.partition(".")
@@ -127,14 +128,14 @@ def test_weights_of_the_bot_program_bring_their_neck_and_turn_off_the_stems_relu
     report = import_weights(model, state)
     assert report.missing == report.unexpected == () and report.dropped_heads == ("classifier.weight",)
     assert (model.neck.running_mean == 0.25).all()
-    assert model.options["stem_relu"] is False and model.trunk.stem_relu is False
+    assert model.options["stem_relu"] is False and model.backbone.stem_relu is False
     assert "stem_relu" in report.summary()
 
 
 def test_counters_may_be_absent() -> None:
     state = {key: value for key, value in _torchreid().items() if not key.endswith("num_batches_tracked")}
     report = import_weights(_model(), state)
-    assert report.missing == () and report.trunk_share == 1.0
+    assert report.missing == () and report.backbone_share == 1.0
 
 
 def test_another_shape_is_not_loaded_and_is_told_with_both_shapes() -> None:
@@ -144,7 +145,7 @@ def test_another_shape_is_not_loaded_and_is_told_with_both_shapes() -> None:
     report = import_weights(model, state)
     assert torch.equal(model.fc[0].weight, before)
     assert "fc.0.weight (float32 [512, 128], here float32 [100, 128])" in report.mismatched
-    assert "fc.0.weight" in report.missing and report.trunk_share == 1.0
+    assert "fc.0.weight" in report.missing and report.backbone_share == 1.0
     assert "train before you use" in report.summary()
 
 
@@ -164,19 +165,19 @@ def test_what_has_no_place_is_unexpected() -> None:
 def test_another_models_weights_fail_and_name_the_model_they_are_of(name: str, theirs: str) -> None:
     model = _model(0, name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ModelError, match=f"--model {theirs}$") as caught:
+    with pytest.raises(ModelError, match=f"--arch {theirs}$") as caught:
         import_weights(model, _torchreid(1, theirs))
-    assert f"the trunk of {name}, and 95% are needed" in _one_line(caught)
+    assert f"the backbone of {name}, and 95% are needed" in _one_line(caught)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_weights_of_nothing_we_know_fail_in_one_line() -> None:
-    with pytest.raises(ModelError, match="name the one") as caught:
+    with pytest.raises(ModelError, match="or name theirs with --arch") as caught:
         import_weights(_model(), {"a\nb": torch.ones(1)})
     assert "0.0%" in _one_line(caught)
 
 
-def _trunk_keys(state: dict[str, Any]) -> list[str]:
+def _backbone_keys(state: dict[str, Any]) -> list[str]:
     outside = ("fc.", "classifier.")
     return [k for k in state if not k.startswith(outside) and not k.endswith("num_batches_tracked")]
 
@@ -184,12 +185,12 @@ def _trunk_keys(state: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(("lost", "passes"), [(0.04, True), (0.06, False)])
 def test_ninety_five_percent_of_the_tensors_decide(lost: float, passes: bool) -> None:
     state = _torchreid()
-    trunk = _trunk_keys(state)
-    smallest = sorted(trunk, key=lambda key: state[key].numel())[: int(lost * len(trunk))]
+    backbone = _backbone_keys(state)
+    smallest = sorted(backbone, key=lambda key: state[key].numel())[: int(lost * len(backbone))]
     for key in smallest:
         del state[key]
     if passes:
-        assert import_weights(_model(), state).trunk_share == 1 - len(smallest) / len(trunk)
+        assert import_weights(_model(), state).backbone_share == 1 - len(smallest) / len(backbone)
     else:
         with pytest.raises(ModelError, match="95% are needed"):
             import_weights(_model(), state)
@@ -197,7 +198,7 @@ def test_ninety_five_percent_of_the_tensors_decide(lost: float, passes: bool) ->
 
 def test_ninety_five_percent_of_the_values_decide_too() -> None:
     state = _torchreid()
-    largest = sorted(_trunk_keys(state), key=lambda key: state[key].numel())[-3:]  # 1 % of the tensors
+    largest = sorted(_backbone_keys(state), key=lambda key: state[key].numel())[-3:]  # 1 % of the tensors
     for key in largest:
         del state[key]
     with pytest.raises(ModelError, match="95% are needed"):
@@ -209,11 +210,11 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     state = _torchreid()
     state["conv5.conv.weight"][0, 0] = bad
     model = _model()
-    before = model.trunk.conv1.conv.weight.clone()
+    before = model.backbone.conv1.conv.weight.clone()
     with pytest.raises(ModelError, match="conv5.conv.weight") as caught:
         import_weights(model, state)
     _one_line(caught)
-    assert torch.equal(model.trunk.conv1.conv.weight, before)
+    assert torch.equal(model.backbone.conv1.conv.weight, before)
 
 
 # --- files that are not what they say ---
@@ -270,7 +271,7 @@ def _saved(content: Any, legacy: bool = False) -> bytes:
 def test_damaged_files_and_other_formats_are_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="damaged, or no PyTorch checkpoint") as caught:
+    with pytest.raises(ModelError, match="damaged, or not a PyTorch checkpoint") as caught:
         read_state_dict(path)
     assert str(path) in _one_line(caught)
 
@@ -278,7 +279,7 @@ def test_damaged_files_and_other_formats_are_one_line(tmp_path: Path, content: b
 def test_a_zip_of_something_else_is_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(ModelError, match="damaged, or no PyTorch checkpoint"):
+    with pytest.raises(ModelError, match="damaged, or not a PyTorch checkpoint"):
         read_state_dict(tmp_path / "w.pth")
 
 
@@ -289,7 +290,7 @@ def test_a_zip_of_something_else_is_one_line(tmp_path: Path) -> None:
         ({"a": [torch.ones(1)]}, "'a' is a list"),
         ({3: torch.ones(1)}, "'3' is a Tensor"),
         ({"state_dict": {"a": "b"}}, "'a' is a str"),
-        ({"a": torch.ones(1).expand(1 << 20, 1 << 20)}, "absurd"),
+        ({"a": torch.ones(1).expand(1 << 20, 1 << 20)}, "far above any model"),
         ({"a": torch.ones(3).to_sparse()}, "dense"),
         ({"a": torch.empty(3, device="meta")}, "dense"),
         (torch.ones(3), "holds no state dict"),
@@ -307,7 +308,7 @@ def test_what_is_no_state_dict_is_one_line(tmp_path: Path, content: Any, says: s
 def test_a_file_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(untrusted, "_MAX_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(1 << 21))
     assert (tmp_path / "w.pth").stat().st_size < 1 << 14

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
 
-from reid_edge.training.losses import (  # noqa: E402
+from reid_edge.training.recipe.losses import (  # noqa: E402
     CenterLoss,
     batch_hard_triplet,
     pairwise_euclidean,
@@ -52,7 +52,7 @@ def test_pairwise_euclidean_has_a_finite_gradient_between_equal_rows() -> None:
 
 
 def test_center_loss_and_its_gradient_by_formula() -> None:
-    center = CenterLoss(people=2, dim=2)
+    center = CenterLoss(identities=2, dim=2)
     with torch.no_grad():
         center.centers.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
     features = torch.tensor([[3.0, 4.0], [1.0, 3.0]], requires_grad=True)

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.training.config import TrainConfig  # noqa: E402
-from reid_edge.training.recipes import recipe_for  # noqa: E402
-from reid_edge.training.schedule import lr_factor  # noqa: E402
+from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
+from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
+from reid_edge.training.recipe.schedule import lr_factor  # noqa: E402
 
 
 def test_the_bag_of_tricks_schedule_epoch_by_epoch() -> None:
@@ -23,7 +23,7 @@ def test_the_bag_of_tricks_schedule_epoch_by_epoch() -> None:
 
 
 def test_a_cosine_rises_then_falls_to_zero() -> None:
-    config = TrainConfig(model="m", epochs=10, schedule="cosine", warmup_epochs=2, warmup_factor=0.1)
+    config = TrainConfig(arch="m", epochs=10, schedule="cosine", warmup_epochs=2, warmup_factor=0.1)
     assert lr_factor(config, 0) == pytest.approx(0.1)
     assert lr_factor(config, 1) == pytest.approx(0.55)
     assert lr_factor(config, 2) == pytest.approx(1.0)
@@ -32,7 +32,7 @@ def test_a_cosine_rises_then_falls_to_zero() -> None:
 
 
 def test_a_cosine_without_warm_up_starts_at_one() -> None:
-    config = TrainConfig(model="m", epochs=1, schedule="cosine", warmup_epochs=0)
+    config = TrainConfig(arch="m", epochs=1, schedule="cosine", warmup_epochs=0)
     assert lr_factor(config, 0) == 1.0
     assert lr_factor(config, 0, 0.5) == pytest.approx(0.5)
 
@@ -48,8 +48,8 @@ def test_other_lengths_keep_the_shape() -> None:
     "change",
     [
         {"epochs": 0},
-        {"people_per_batch": 1},
-        {"crops_per_person": 1},
+        {"identities_per_batch": 1},
+        {"crops_per_identity": 1},
         {"learning_rate": 0.0},
         {"schedule": "linear"},
         {"optimizer": "lion"},
@@ -60,7 +60,7 @@ def test_other_lengths_keep_the_shape() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match="bad training settings"):
-        replace(TrainConfig(model="m"), **change)  # type: ignore[arg-type]
+        replace(TrainConfig(arch="m"), **change)  # type: ignore[arg-type]
 
 
 def test_settings_survive_json() -> None:
@@ -68,4 +68,4 @@ def test_settings_survive_json() -> None:
     raw = {key: list(value) if isinstance(value, tuple) else value for key, value in config.to_dict().items()}
     assert TrainConfig.from_dict(raw) == config
     with pytest.raises(InputError, match="unknown training settings lr"):
-        TrainConfig.from_dict({"model": "m", "lr": 1.0})
+        TrainConfig.from_dict({"arch": "m", "lr": 1.0})

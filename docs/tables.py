@@ -1,0 +1,420 @@
+"""The tables that `measure` writes: the columns of each, and its rows from what the commands left."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["TABLES"]
+
+Rows = dict[str, dict[str, Any]]
+
+SCORES = {"R1": ".2f", "mAP": ".2f", "mINP": ".2f"}
+ALL_SCORES = {"R1": ".2f", "R5": ".2f", "R10": ".2f", "mAP": ".2f", "mINP": ".2f"}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _scores(found: Mapping[str, Any]) -> dict[str, float]:
+    """Per cent, of `Metrics.to_dict` or what `eval` writes."""
+    names = {"R1": "rank1", "R5": "rank5", "R10": "rank10", "mAP": "mAP", "mINP": "mINP"}
+    return {title: 100 * found[name] for title, name in names.items()}
+
+
+def _interval(found: Mapping[str, float]) -> dict[str, float]:
+    """Points, of a fraction with the ends of its interval."""
+    return {name: 100 * found[key] for name, key in (("value", "mean"), ("low", "low"), ("high", "high"))}
+
+
+def _evaluated(files: Mapping[str, dict[str, str]]) -> Callable[[Path], Rows]:
+    """A row for each file of `eval --json`: what it says of itself, and its scores."""
+    return lambda work: {name: {**row, **_scores(_json(work / f"{name}.json"))} for name, row in files.items()}
+
+
+def _epochs(runs: Mapping[str, str]) -> Callable[[Path], Rows]:
+    """A row for each evaluated epoch of the runs, folders by name; the losses are means over the epoch."""
+
+    def rows(work: Path) -> Rows:
+        found: Rows = {}
+        for folder, name in runs.items():
+            for epoch in _json(work / folder / "history.json"):
+                if epoch["metrics"]:
+                    losses = {f"{kind} loss": epoch["losses"].get(kind.lower()) for kind in ("ID", "triplet")}
+                    row = {"model": name, "after epoch": epoch["epoch"], **_scores(epoch["metrics"]), **losses}
+                    found[f"{Path(folder).name}-{epoch['epoch']}"] = row
+        return found
+
+    return rows
+
+
+def _gate(work: Path) -> Rows:
+    """The limits as the code has them."""
+    from reid_edge.export.parity.limits import THRESHOLDS
+
+    names = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8", "engine": "engine, beside its own ONNX file"}
+    return {
+        name: {
+            "": title,
+            "cosine, minimum": THRESHOLDS[name].cosine_min,
+            "cosine, 1st percentile": THRESHOLDS[name].cosine_p1,
+            "maximum error": THRESHOLDS[name].max_error,
+            "relative error": THRESHOLDS[name].relative_error,
+            "between batches": THRESHOLDS[name].batch_error,
+            "same top 10, %": 100 * THRESHOLDS[name].ranking,
+            "ties within": THRESHOLDS[name].tie,
+            "mAP lost, points": None if name == "engine" else 100 * THRESHOLDS[name].map_loss,
+        }
+        for name, title in names.items()
+    }
+
+
+GATE = {
+    "": "",
+    "cosine, minimum": "g",
+    "cosine, 1st percentile": "g",
+    "maximum error": "g",
+    "relative error": "g",
+    "between batches": "g",
+    "same top 10, %": "g",
+    "ties within": "g",
+    "mAP lost, points": "g",
+}
+
+
+def _microseconds(work: Callable[[], object], repeats: int = 300) -> float:
+    """The median time of a call."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(times)
+
+
+def _decoding(work: Path) -> Rows:
+    """Decode and resize one drawn crop, at the size of Market-1501's and at one from a large picture."""
+    import numpy as np
+    import simplejpeg
+    from PIL import Image
+
+    from reid_edge.data.images import RESIZES, read_crops, resize
+    from reid_edge.data.synthetic.dataset import synthesize
+
+    found: Rows = {name: {"step": name} for name in ("simplejpeg", "Pillow", *RESIZES)}
+    found |= {f"whole {name}": {"step": f"file to input, {name}"} for name in RESIZES}
+    for size_hw in ((128, 64), (400, 180)):
+        column = f"{size_hw[1]}x{size_hw[0]} file"
+        people = synthesize(work / f"people{size_hw[0]}", identities=1, test_identities=2, cameras=2, size_hw=size_hw)
+        path = min((people / "query").glob("*.jpg"))
+        content, pixels = path.read_bytes(), np.asarray(Image.open(path))
+        found["simplejpeg"][column] = _microseconds(lambda content=content: simplejpeg.decode_jpeg(content))
+        found["Pillow"][column] = _microseconds(lambda path=path: Image.open(path).load())
+        for name in RESIZES:
+            found[name][column] = _microseconds(lambda pixels=pixels, name=name: resize(pixels, (256, 128), name))
+            found[f"whole {name}"][column] = _microseconds(
+                lambda path=path, name=name: read_crops([path], (256, 128), name)
+            )
+    for name in ("simplejpeg", "Pillow"):
+        found[name]["step"] = f"decode, {name}"
+    for name in RESIZES:
+        found[name]["step"] = f"resize, {name}"
+    return found
+
+
+def _demo(work: Path) -> Rows:
+    """Before and after training, and each exported file, timed at batches of 1 and 8."""
+    content = _json(work / "demo" / "demo.json")
+    rows: Rows = {"untrained": {"model": "before training", **_scores(content["untrained"])}}
+    for each in content["bench"]["rows"]:
+        row = rows.setdefault(each["precision"], {"model": f"after, as {each['precision'].upper()} ONNX file"})
+        row |= {"R1": 100 * each["rank1"], "mAP": 100 * each["mAP"], "file MB": each["file_bytes"] / 1e6}
+        if each["batch"] == 1:
+            row["ms for one crop"] = each["end_to_end_ms"]["p50"]
+        else:
+            row["crops/s in batches of 8"] = each["crops_per_s"]
+    return rows
+
+
+DEMO = {
+    "model": "",
+    "R1": ".1f",
+    "mAP": ".1f",
+    "file MB": ".1f",
+    "ms for one crop": ".2f",
+    "crops/s in batches of 8": ",.0f",
+}
+
+
+def _of_reference(work: Path) -> Rows:
+    """The scores of `published`, beside those that an independent program found with the same weights."""
+    rows = _evaluated(
+        {
+            "torch-pillow": {"backend": "PyTorch", "resize": "pillow-bilinear"},
+            "fp32-pillow": {"backend": "ONNX FP32", "resize": "pillow-bilinear"},
+            "fp16-pillow": {"backend": "ONNX FP16", "resize": "pillow-bilinear"},
+            "torch": {"backend": "PyTorch", "resize": "opencv (the default)"},
+        }
+    )(work)
+    found = {"R1": 62.23, "R5": 78.75, "R10": 84.71, "mAP": 40.50, "mINP": 15.60}
+    return {"reference": {"backend": "an independent implementation", "resize": "Pillow bilinear", **found}, **rows}
+
+
+def _precisions(models: Mapping[str, tuple[str, dict[str, str]]]) -> Callable[[Path], Rows]:
+    """A row for each file of `export --json` and a precision in it, with what it loses against the FP32 file."""
+
+    def rows(work: Path) -> Rows:
+        found: Rows = {}
+        for report, (precision, titles) in models.items():
+            name, _, key = report.partition(" ")
+            file = next(each for each in _json(work / f"{name}.json")["files"] if each["precision"] == precision)
+            parity, lost = file["parity"], file["lost"]
+            found[key or f"{name}-{precision}"] = {
+                **titles,
+                "MB": file["bytes"] / 1e6,
+                "cosine": [parity[each] for each in ("cosine_min", "cosine_p1", "cosine_mean")],
+                **_scores(file["metrics"]),
+                "mAP lost": _interval(lost["mAP"]) if precision != "fp32" else None,
+                "R1 lost": _interval(lost["rank1"]) if precision != "fp32" else None,
+            }
+        return found
+
+    return rows
+
+
+LOSSES = {
+    "weights": "",
+    "precision": "",
+    "MB": ".2f",
+    "cosine": ".5f",
+    "R1": ".2f",
+    "mAP": ".2f",
+    "mAP lost": ".2f",
+    "R1 lost": ".2f",
+}
+
+
+def _methods(work: Path) -> Rows:
+    """What each calibration method loses, a row for each."""
+    found: Rows = {}
+    for name, title in METHODS.items():
+        file = next(each for each in _json(work / f"method-{name}.json")["files"] if each["precision"] == "int8")
+        found[name] = {
+            "method": title,
+            "mAP lost": _interval(file["lost"]["mAP"]),
+            "R1 lost": _interval(file["lost"]["rank1"]),
+            "cosine, minimum": file["parity"]["cosine_min"],
+        }
+    return found
+
+
+METHODS = {
+    "mse": "`mse` (default)",
+    "percentile": "`percentile`",
+    "minmax": "`minmax`",
+    "none": "`mse`, everything in INT8 (`--keep none`)",
+}
+
+
+def _pairs(folders: Mapping[str, str]) -> Callable[[Path], Rows]:
+    """The cosine and the head of each `pairs` folder, and how far apart they are."""
+
+    def rows(work: Path) -> Rows:
+        found: Rows = {}
+        for folder, calibration in folders.items():
+            content = _json(work / folder / "pairs.json")
+            for name in ("cosine", "head"):
+                each = content[name]
+                found[f"{folder}-{name}"] = {
+                    "score": {"cosine": "cosine", "head": "pair head"}[name] + calibration,
+                    "AUC, %": 100 * each["auc"],
+                    "EER, %": 100 * each["eer"],
+                    "TAR, % at FAR 1 / 0.1 / 0.01 %": [100 * rate for rate in each["tar_at_far"]],
+                    "NLL, nats": each["nll"],
+                    "Brier": each["brier"],
+                    "ECE": each["ece"],
+                    "ECE, raw": each["before_calibration"]["ece"],
+                }
+        return found
+
+    return rows
+
+
+def _pair_facts(folder: str) -> Callable[[Path], Rows]:
+    """What is said in sentences: counts, and the intervals of the head's gains in points."""
+
+    def rows(work: Path) -> Rows:
+        content = _json(work / folder / "pairs.json")
+        gains = {
+            f"{name} {end}": 100 * content[f"{name}_gain_95"][place]
+            for name in ("auc", "tar")
+            for place, end in enumerate(("low", "high"))
+        }
+        at_threshold = {
+            f"{name} {rate}": 100 * content[name]["at_threshold"][rate]
+            for name in ("cosine", "head")
+            for rate in ("far", "tar")
+        }
+        counts = {name: content[name] for name in ("test_identities", "same_pairs", "different_pairs")}
+        return {"facts": {**counts, **gains, **at_threshold}}
+
+    return rows
+
+
+PAIRS = {
+    "score": "",
+    "AUC, %": ".1f",
+    "EER, %": ".1f",
+    "TAR, % at FAR 1 / 0.1 / 0.01 %": ".1f",
+    "NLL, nats": ".3f",
+    "Brier": ".3f",
+    "ECE": ".4f",
+    "ECE, raw": ".3f",
+}
+
+PAIR_FACTS = {
+    **dict.fromkeys(("test_identities", "same_pairs", "different_pairs"), ",d"),
+    **dict.fromkeys(("auc low", "auc high", "tar low", "tar high", "cosine tar", "head tar"), ".1f"),
+    **dict.fromkeys(("cosine far", "head far"), ".2f"),
+}
+EPOCHS = {"after epoch": "d", **SCORES, "ID loss": ".3f", "triplet loss": ".3f"}
+RUNS = {"model": "", "after epoch": "d", **SCORES}
+SCRATCH = {
+    "plain": "MobileNetV3-Large, labels alone",
+    "mobilenet-teacher": "MobileNetV3-Large, the fine-tuned OSNet as a teacher",
+    "r50": "ResNet50 (BoT)",
+    "r50-teacher": "ResNet50, the same teacher, cosine schedule, no erasing",
+}
+FINETUNED = {
+    f"osnet5{suffix}-{precision}": {"file": precision.upper(), "resize": resize}
+    for precision in ("fp32", "fp16")
+    for suffix, resize in (("", "opencv, as trained"), ("-pillow", "pillow-bilinear"))
+}
+KILL = {"job": "", **dict.fromkeys(("kills", "within a write", "left a temporary file", "bad"), ",d")}
+MSMT17 = {
+    "msmt17 fp32": ("fp32", {"weights": "OSNet x0.25, MSMT17", "precision": "FP32"}),
+    "msmt17 fp16": ("fp16", {"precision": "FP16"}),
+    "msmt17 int8": ("int8", {"precision": "INT8, calibrated"}),
+}
+TRAINED = {
+    "osnet20 osnet-fp32": ("fp32", {"weights": "OSNet x0.25, fine-tuned", "precision": "FP32"}),
+    "osnet20 osnet-fp16": ("fp16", {"precision": "FP16"}),
+    "osnet20 osnet-int8": ("int8", {"precision": "INT8, calibrated"}),
+    "plain mobilenet-fp32": ("fp32", {"weights": "MobileNetV3-Large, 30 epochs", "precision": "FP32"}),
+    "plain mobilenet-fp16": ("fp16", {"precision": "FP16"}),
+    "plain mobilenet-int8": ("int8", {"precision": "INT8, calibrated"}),
+    "plain-all mobilenet-all": ("int8", {"precision": "INT8, all layers (`--keep none`)"}),
+    "r50 resnet-fp32": ("fp32", {"weights": "ResNet50 (BoT), distilled", "precision": "FP32"}),
+    "r50 resnet-fp16": ("fp16", {"precision": "FP16"}),
+    "r50 resnet-int8": ("int8", {"precision": "INT8, calibrated, all layers"}),
+}
+
+
+QAT = {
+    "msmt17-qat msmt17": ("int8", {"weights": "OSNet x0.25, MSMT17"}),
+    "osnet20-qat osnet": ("int8", {"weights": "OSNet x0.25, fine-tuned"}),
+    "plain-qat mobilenet": ("int8", {"weights": "MobileNetV3-Large, 30 epochs"}),
+    "r50-qat resnet": ("int8", {"weights": "ResNet50 (BoT), distilled"}),
+}
+
+
+def _ladder(work: Path) -> Rows:
+    """The cosine with the worst layers in float, by how many."""
+    ladder = _json(work / "models" / "r50_sensitivity.json")["ladder"]
+    return {
+        str(each["kept"]): {"layers in float": each["kept"], "cosine, 1st percentile": each["cosine_p1"]}
+        for each in ladder
+    }
+
+
+def _ablation(folder: Path) -> Rows:
+    """A row for each change, a column for each seed, from the table that the ablation writes."""
+    lines = (folder / "ablation.md").read_text(encoding="utf-8").splitlines()[2:]
+    found: Rows = {}
+    for line in lines:
+        name, seeds, *figures, rank1, mean_ap = (cell.strip() for cell in line.strip("| ").split(" | "))
+        row: dict[str, Any] = {"recipe": name}
+        for place, seed in enumerate(seeds.split()):
+            row[f"seed {seed}: R1 / mAP / mINP"] = [float(each.split()[place]) for each in figures]
+        changes = {"change of R1": rank1, "change of mAP": mean_ap}
+        found[name] = row | {title: float(value) for title, value in changes.items() if value != "-"}
+    return found
+
+
+ABLATION = {
+    "recipe": "",
+    "seed 0: R1 / mAP / mINP": ".1f",
+    "seed 1: R1 / mAP / mINP": ".1f",
+    "change of R1": "+.1f",
+    "change of mAP": "+.1f",
+}
+
+
+def _speed(work: Path) -> Rows:
+    """Images per second, from the lines that the comparison prints."""
+    found: Rows = {}
+    for line in (work / "versus.txt").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"(.+?) +([\d.]+) \(([\d.]+) to ([\d.]+)\)", line):
+            median, low, high = map(float, match.groups()[1:])
+            found[match[1]] = {"trained by": match[1], "images/s": median, "lowest": low, "highest": high}
+    return found
+
+
+def _fuzz(work: Path) -> Rows:
+    """How reading damaged files ended, a row for each kind."""
+    kinds = _json(work / "fuzz.json")["kinds"]
+    return {
+        name: {
+            "kind": name,
+            **{column: each[column] for column in ("refused", "same", "valid")},
+            "bad": each["silent"] + each["crashed"] + each["slow"],
+        }
+        for name, each in kinds.items()
+    }
+
+
+def _kill(work: Path) -> Rows:
+    """How killed runs ended, a row for each job."""
+    return {
+        each["job"]: {
+            "job": each["job"],
+            "kills": each["kills"],
+            "within a write": each["in_a_write"],
+            "left a temporary file": each["left_something"],
+            "bad": len(each["faults"]),
+        }
+        for each in _json(work / "kill.json")
+    }
+
+
+TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
+    "gate": (GATE, _gate),
+    "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
+    "demo": (DEMO, _demo),
+    "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
+    "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
+    "qat": (LOSSES, _precisions(QAT)),
+    "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
+    "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
+    "pairs": (PAIRS, _pairs({"pairs": "", "pairs-isotonic": ", isotonic"})),
+    "pairs-facts": (PAIR_FACTS, _pair_facts("pairs")),
+    "finetuned": (EPOCHS, _epochs({"runs/osnet5": "OSNet x0.25"})),
+    "finetuned-exported": ({"file": "", "resize": "", **ALL_SCORES}, _evaluated(FINETUNED)),
+    "finetuned-longer": (EPOCHS, _epochs({"runs/osnet20": "OSNet x0.25"})),
+    "scratch": (RUNS, _epochs({f"runs/{folder}": title for folder, title in SCRATCH.items()})),
+    "precisions-trained": (LOSSES, _precisions(TRAINED)),
+    "pairs-finetuned": (PAIRS, _pairs({"pairs-finetuned": ""})),
+    "pairs-finetuned-facts": (PAIR_FACTS, _pair_facts("pairs-finetuned")),
+    "ablation": (ABLATION, lambda work: _ablation(work / "ablation")),
+    "last-stride": (ABLATION, lambda work: _ablation(work / "last-stride")),
+    "speed": ({"trained by": "", "images/s": ".1f", "lowest": ".1f", "highest": ".1f"}, _speed),
+    "fuzz": ({"kind": "", **dict.fromkeys(("refused", "same", "valid", "bad"), ",d")}, _fuzz),
+    "kill": (KILL, _kill),
+}
+"""Formats by column, and a function from the folder with a part's outputs to the rows; by the name of the JSON file."""

@@ -1,0 +1,215 @@
+"""Files of every precision from one FP32 graph, each checked first: agreement, then the scores."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reid_edge.card import ModelCard
+from reid_edge.core.files import written_whole
+from reid_edge.core.progress import phase
+from reid_edge.engines.onnxruntime import OnnxEngine
+from reid_edge.errors import GateError, InputError, ModelError
+from reid_edge.scoring.evaluation import evaluate
+from reid_edge.scoring.metrics import Metrics
+
+from .graph.fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16, stores_fp16
+from .graph.graph import Graph
+from .graph.input_format import in_input_format
+from .graph.io import write_onnx
+from .int8.convert import int8_from_fp32
+from .int8.cpu import require_faster, time_on_cpu
+from .int8.plan import Int8Plan, plan_int8
+from .parity.gate import Parity, check_parity
+from .parity.limits import Thresholds
+from .parity.scores import check_scores, score_loss
+from .parity.structure import check_structure
+from .plan import PRECISIONS, ExportPlan
+from .report import Exported
+from .source import ExportData, ExportSource
+
+__all__ = ["paths_of", "resolved_int8", "write_files"]
+
+logger = logging.getLogger(__name__)
+
+_CPU = ["CPUExecutionProvider"]
+_BATCH = 32
+
+
+def write_files(
+    source: ExportSource, out: Path | str, plan: ExportPlan, data: ExportData, int8: Int8Plan | None = None
+) -> list[Exported]:
+    """Write ``NAME_PRECISION.onnx`` into the folder ``out`` for each precision of the ``plan``.
+
+    A file appears under its name only after `check_parity` and, where there are queries and a gallery, `check_scores`;
+    one that was there before stays until then. A refused file does not stop the others: its row holds the GateError.
+    ``int8`` is ``plan.int8`` where it is resolved already. Raises InputError for a bad plan and DatasetError for crops
+    that cannot be read, before anything is written.
+    """
+    plan.check()
+    paths = paths_of(source, Path(out), plan)
+    int8 = int8 or resolved_int8(source, plan, data)
+    with phase("scoring the FP32 model", shown=bool(data.test)):
+        base = _scores(source.file, data, plan.threads) if source.file and paths else None
+    rows: list[Exported] = []
+    for precision, path in paths.items():
+        rows.append(_written(source, path, plan, int8, precision, data, base))
+        if precision == "fp32" and rows[-1].metrics:
+            base = rows[-1].metrics
+        if precision == "fp32" and rows[-1].refused:
+            break  # the others would be made of the same graph
+    return rows
+
+
+def resolved_int8(source: ExportSource, plan: ExportPlan, data: ExportData) -> Int8Plan | None:
+    """The layers and calibration crops of INT8, chosen from the data set that is open; None where INT8 is not made."""
+    if not plan.sensitivity and "int8" not in plan.precisions:
+        return None
+    if data.calibration is None:
+        return plan_int8(source.graph, source.card, plan.int8)
+    return plan_int8(source.graph, source.card, plan.int8, data.calibration.dataset, data.calibration.batch)
+
+
+def paths_of(source: ExportSource, out: Path, plan: ExportPlan) -> dict[str, Path]:
+    """Where each precision is written. Raises InputError when the model itself lies there."""
+    return {each: _path(source, out, plan, each) for each in PRECISIONS if each in plan.precisions}
+
+
+def _path(source: ExportSource, out: Path, plan: ExportPlan, precision: str) -> Path:
+    """Where a precision is written. Raises InputError when the model itself lies there."""
+    suffix = "_cpu" if precision == "int8" and plan.int8.for_runtime == "cpu" else ""
+    suffix += "_nchw" if plan.input_format == "nchw-float" else ""
+    path = out / f"{plan.name or source.card.architecture}_{precision}{suffix}.onnx"
+    if source.file and path.resolve() == source.file.resolve():
+        raise InputError(f"{path} is the model given: give another --out (out=) or --name (name=)")
+    return path
+
+
+def _written(
+    source: ExportSource,
+    path: Path,
+    plan: ExportPlan,
+    int8: Int8Plan | None,
+    precision: str,
+    data: ExportData,
+    base: Metrics | None,
+) -> Exported:
+    """Write one file and judge it; the row of a refused one says why."""
+    limits = plan.checks.limits()
+    started = time.perf_counter()
+    row = Exported(path, precision)
+    try:
+        with phase(f"making {path.name}"):
+            draft = _draft(source, plan, int8, precision)
+        row = replace(row, note=draft.note)
+        with _named(path) as beside:
+            with phase(f"comparing {path.name} with the model"):
+                parity = _agreement(draft, beside, source, limits)
+            write_onnx(draft.graph, draft.card.with_(parity=parity.to_dict()), beside)
+            with phase(f"scoring {path.name}"):
+                row = replace(row, parity=parity, metrics=_scores(beside, data, plan.threads))
+            if base and row.metrics:
+                with phase(f"the interval of what {path.name} loses"):
+                    lost = score_loss(base, row.metrics, limits[precision])
+                row = replace(row, lost=lost)
+                check_scores(lost, limits[precision], precision)
+    except GateError as error:
+        if path.exists():
+            error = GateError(f"{error} (the {path.name} that was there before is untouched)")
+        return replace(row, seconds=time.perf_counter() - started, refused=error)
+    logger.info("wrote %s", path)
+    return replace(row, bytes=path.stat().st_size, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A graph to be written; ``fp16`` is the one with the uint8 input that an overflow is looked for with, if any."""
+
+    graph: Graph
+    card: ModelCard
+    fp16: Graph | None
+    note: str
+
+
+def _draft(source: ExportSource, plan: ExportPlan, int8: Int8Plan | None, precision: str) -> _Draft:
+    """The graph of a precision in its input format. Raises GateError for one that loses weights or gains no speed."""
+    note = ""
+    if precision == "int8" and int8:
+        graph, card = int8_from_fp32(source.graph, source.card, int8)
+        if plan.int8.for_runtime == "cpu":
+            note = _faster(source, graph, plan)
+    else:
+        graph = fp16_from_fp32(source.graph) if precision == "fp16" else source.graph
+        card = source.card.with_(precision=precision)
+    changed, card = in_input_format(graph, card, plan.input_format)
+    return _Draft(changed, card, graph if stores_fp16(graph) else None, note)
+
+
+def _faster(source: ExportSource, int8: Graph, plan: ExportPlan) -> str:
+    """What an INT8 file for the CPU gains on this one. Raises GateError when that is nothing, unless it is forced."""
+    with phase("timing INT8 and FP32 on this CPU"):
+        times = time_on_cpu(source.graph, int8, source.crops[:4], threads=plan.threads)
+    if not plan.checks.force:
+        require_faster(times)
+    return str(times)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path`` unless a gate refuses it; errors name ``path``."""
+    with written_whole(path) as beside:
+        try:
+            yield beside
+        except (GateError, ModelError) as error:
+            raise GateError(str(error).replace(str(beside), path.name)) from None
+
+
+def _agreement(draft: _Draft, beside: Path, source: ExportSource, limits: Mapping[str, Thresholds]) -> Parity:
+    """Check a graph without its rounding, and as the file that it will be.
+
+    One with FP16 is also run with every value rounded, which is harder: those figures count.
+    """
+    graph, precision = draft.graph, draft.graph.precision
+    if precision != draft.card.precision:
+        raise GateError(f"nothing in this file is {draft.card.precision}: leave fewer layers in float")
+    if precision != "fp32":
+        with phase("without its rounding"):
+            check_structure(graph, draft.card, source.graph.constants, source.reference, source.crops, limits["fp32"])
+    parity = _run(graph, draft, beside, source, limits)
+    if draft.fp16:
+        with phase("with every value rounded to FP16"):
+            rounded = _run(simulated_fp16(graph), draft, beside, source, limits, [_BATCH])
+        parity = replace(rounded, batch_error=parity.batch_error, batches=parity.batches)
+    return parity
+
+
+def _run(
+    form: Graph,
+    draft: _Draft,
+    beside: Path,
+    source: ExportSource,
+    limits: Mapping[str, Thresholds],
+    batches: Sequence[int] | None = None,
+) -> Parity:
+    """`check_parity` of a form of the graph as a file; the layer that overflows FP16 is named."""
+    precision = draft.graph.precision
+    write_onnx(form, draft.card, beside)
+    with OnnxEngine(beside, providers=_CPU) as candidate:
+        try:
+            return check_parity(source.reference, candidate, source.crops, precision, batches, limits[precision])
+        except (GateError, ModelError) as error:
+            layer = overflowing_layer(draft.fp16, source.crops) if draft.fp16 else None
+            remedy = limits["fp16"].remedy if precision == "fp16" else "add --unquantized fp32 (unquantized=)"
+            raise GateError(f"{layer}: {remedy}" if layer else str(error)) from None
+
+
+def _scores(path: Path, data: ExportData, threads: int | None) -> Metrics | None:
+    """The scores of an FP32, FP16 or INT8 file; None without a data set that has queries and a gallery."""
+    if data.scored is None:
+        return None
+    with OnnxEngine(path, threads=threads, providers=_CPU) as engine:
+        return evaluate(engine, data.scored, progress=True).metrics

@@ -1,0 +1,1 @@
+"""ONNX graphs: read and written, and exact or FP16 rewrites of them."""

@@ -1,0 +1,1 @@
+"""INT8: calibration, Q/DQ pairs, what stays in float."""

@@ -1,0 +1,1 @@
+"""The gates: whether a file still gives what its model gave."""

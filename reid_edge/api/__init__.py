@@ -1,0 +1,1 @@
+"""The main job from Python: what the commands and other programs call."""

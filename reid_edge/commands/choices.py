@@ -1,0 +1,186 @@
+"""The closed lists behind options: enums, so that help lists them, a shell completes them and a typo is refused.
+
+Each class repeats a list of the library, which takes the plain value (`value_of`); a test holds the two together
+(``tests/commands/test_choices.py``). Repeating them here keeps ``--help`` from importing the library.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import overload
+
+from reid_edge.core.registry import added_names
+
+__all__ = [
+    "Backend",
+    "Calibration",
+    "Choice",
+    "FitOn",
+    "InputFormat",
+    "Layout",
+    "Method",
+    "Part",
+    "Program",
+    "Recipe",
+    "Resize",
+    "Runtime",
+    "SensitivityBy",
+    "TrainPrecision",
+    "Unquantized",
+    "value_of",
+]
+
+
+class Choice(str, Enum):
+    """A word from a closed list; ``str()`` and f-strings give the word itself, also before Python 3.12."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+
+class Layout(Choice):
+    """How a data set lies on disk (`reid_edge.data.readers.registry.READERS`)."""
+
+    MARKET1501 = "market1501"
+    DUKEMTMC = "dukemtmc"
+    OCCLUDED_DUKE = "occluded-duke"
+    CUHK03_LABELED = "cuhk03-labeled"
+    CUHK03_DETECTED = "cuhk03-detected"
+    LAST = "last"
+    MSMT17 = "msmt17"
+    MANIFEST = "manifest"
+    PERSON_FOLDERS = "person-folders"
+    PERSON_FOLDERS_UNSPLIT = "person-folders-unsplit"
+    CROPS = "crops"
+
+    _ignore_ = ["members", "word"]  # the recipe of the enum HOWTO for members that are computed
+    members = vars()
+    for word in added_names("layouts"):
+        members[word] = word
+
+
+class Part(Choice):
+    """Which part of a data set is scored."""
+
+    TEST = "test"
+    VAL = "val"
+
+
+class Resize(Choice):
+    """How crops get to the input size (`reid_edge.data.images.RESIZES`)."""
+
+    OPENCV = "opencv"
+    PILLOW_BILINEAR = "pillow-bilinear"
+
+
+class FitOn(Choice):
+    """The split that a pair head is fitted on (`reid_edge.training.pairs.report.make_pair_head`)."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+class Calibration(Choice):
+    """How a pair head's probabilities are calibrated (`reid_edge.training.pairs.calibrate.CALIBRATIONS`)."""
+
+    TEMPERATURE = "temperature"
+    ISOTONIC = "isotonic"
+
+
+class Runtime(Choice):
+    """The runtime that an INT8 file is for (`reid_edge.export.int8.plan.RUNTIMES`)."""
+
+    TENSORRT = "tensorrt"
+    CPU = "cpu"
+
+
+class Unquantized(Choice):
+    """Precision of the layers that INT8 leaves unquantised (`reid_edge.export.int8.plan.UNQUANTIZED`)."""
+
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class Method(Choice):
+    """How calibration chooses activation ranges (`reid_edge.export.int8.histogram.METHODS`)."""
+
+    MSE = "mse"
+    PERCENTILE = "percentile"
+    MINMAX = "minmax"
+
+    _ignore_ = ["members", "word"]  # the recipe of the enum HOWTO for members that are computed
+    members = vars()
+    for word in added_names("calibration_methods"):
+        members[word] = word
+
+
+class SensitivityBy(Choice):
+    """What is put into INT8 alone (`reid_edge.export.int8.sensitivity.BY`)."""
+
+    LAYER = "layer"
+    BLOCK = "block"
+
+
+class InputFormat(Choice):
+    """What a graph takes (`reid_edge.export.graph.input_format.INPUT_FORMATS`)."""
+
+    NHWC_UINT8 = "nhwc-uint8"
+    NCHW_FLOAT = "nchw-float"
+
+
+class Program(Choice):
+    """Programs that files are written for (`reid_edge.export.handover.programs.PROGRAMS`)."""
+
+    DEEPSTREAM = "deepstream"
+    TRITON = "triton"
+    TRTEXEC = "trtexec"
+
+
+class Backend(Choice):
+    """TensorRT's two packages (`reid_edge.engines.tensorrt_api.BACKENDS`)."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Recipe(Choice):
+    """Settings to begin a training with (`reid_edge.training.recipe.recipes.RECIPES`)."""
+
+    DEFAULT = "default"
+    FINETUNE = "finetune"
+    DISTILL = "distill"
+    QAT = "qat"
+    SEED = "seed"
+
+
+class TrainPrecision(Choice):
+    """The precision of a forward pass in training (`reid_edge.training.recipe.config.TRAIN_PRECISIONS`)."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+@overload
+def value_of(choice: Choice) -> str: ...
+
+
+@overload
+def value_of(choice: None) -> None: ...
+
+
+@overload
+def value_of(choice: Choice | None) -> str | None: ...
+
+
+def value_of(choice: Choice | None) -> str | None:
+    """The plain word of a choice, as the library takes it; None stays None.
+
+    >>> value_of(Layout.MSMT17), value_of(None)
+    ('msmt17', None)
+    """
+    return None if choice is None else str(choice.value)

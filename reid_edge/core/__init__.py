@@ -1,0 +1,1 @@
+"""Shared by everything: files written whole, arrays from untrusted files, progress, logging."""

@@ -1,0 +1,99 @@
+"""The one image path: files and frames to uint8 crops of the model's input size, RGB, HWC, 0..255.
+
+Training, calibration, evaluation and the device all prepare crops here, so that a model sees the pixels it was trained
+for. The ModelCard records the resize method: "opencv" or "pillow-bilinear", see `resize`. Decoding is the same
+everywhere (`reid_edge.data.decoding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_edge.core.names import require_name
+
+from .decoding import read, rgb_view
+from .opencv import import_opencv
+
+__all__ = [
+    "RESIZES",
+    "Source",
+    "check_method",
+    "crops_of",
+    "read_crops",
+    "resize",
+]
+
+Source: TypeAlias = "Path | str | NDArray[np.uint8] | NDArray[np.uint16]"
+"""Where a crop comes from: a file, or an array that `reid_edge.data.decoding.as_rgb` takes."""
+
+RESIZES = ("opencv", "pillow-bilinear")
+"""The ways to bring a crop to a model's input size; a ModelCard names one."""
+
+
+def resize(image: NDArray[np.uint8], input_hw: tuple[int, int], method: str = "opencv") -> NDArray[np.uint8]:
+    """Bring a uint8 [h, w, 3] image to [H, W, 3]; the aspect ratio is not kept. Always a copy.
+
+    - "opencv": bilinear (INTER_LINEAR) unless the image has more pixels than the result, then the mean over
+      each pixel's area (INTER_AREA). A crop that shrinks along one axis only is not antialiased along it.
+    - "pillow-bilinear": Pillow's bilinear, antialiased along each axis that shrinks, as torchvision's
+      transforms of Pillow images do. It differs from "opencv" by one level at most where both axes grow.
+
+    ``input_hw`` is (height, width) in pixels. Raises InputError when ``method`` is not in `RESIZES`.
+
+    >>> resize(np.array([[[0] * 3, [90] * 3]], np.uint8), (1, 4))[0, :, 0].tolist()
+    [0, 23, 68, 90]
+    """
+    check_method(method)
+    height, width = input_hw
+    if image.shape[:2] == (height, width):
+        return np.array(image, order="C")
+    image = np.ascontiguousarray(image)  # OpenCV refuses reversed channels
+    if method == "pillow-bilinear":
+        from PIL import Image
+
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    cv2 = import_opencv()
+    shrinks = image.shape[0] * image.shape[1] > height * width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: NDArray[np.uint8] = cv2.resize(image, (width, height), interpolation=how)
+    return resized
+
+
+def check_method(method: str) -> str:
+    """Return ``method`` if it is one of `RESIZES`; raise InputError otherwise."""
+    return require_name(method, RESIZES, "resize")
+
+
+def read_crops(
+    paths: Sequence[Path | str], input_hw: tuple[int, int] = (256, 128), method: str = "opencv"
+) -> NDArray[np.uint8]:
+    """Read image files and bring each to the same size: uint8 [N, H, W, 3] RGB, in the order given."""
+    return crops_of(paths, input_hw, method)
+
+
+def crops_of(
+    sources: Sequence[Source],
+    input_hw: tuple[int, int] = (256, 128),
+    method: str = "opencv",
+    color: str = "rgb",
+    first: int = 0,
+) -> NDArray[np.uint8]:
+    """Bring files and arrays, in any mixture, into one batch: uint8 [N, H, W, 3] RGB; [0, H, W, 3] without any.
+
+    ``color`` is that of the arrays; a file has its own. The batch shares no memory with the arrays.
+    Raises ImageError that names the unreadable file, or the array by its position counted from ``first``.
+    """
+    check_method(method)
+    crops = np.empty((len(sources), *input_hw, 3), np.uint8)
+    for row, source in enumerate(sources):
+        if isinstance(source, str | Path):
+            image = read(source)
+        else:
+            image = rgb_view(source, f"image {first + row}", color)
+        crops[row] = resize(image, input_hw, method)
+    return crops

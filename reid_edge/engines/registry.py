@@ -1,0 +1,124 @@
+"""The backends that run model files, and `open_engine`, which chooses one by the file's suffix or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_edge.core.files import require_file
+from reid_edge.core.names import did_you_mean
+from reid_edge.core.registry import Registry
+from reid_edge.errors import InputError, ModelError
+
+from .base import Engine
+
+__all__ = ["CHECKPOINT_SUFFIXES", "ENGINE_BACKENDS", "EngineBackend", "open_engine"]
+
+CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".tar"})
+"""Files of PyTorch, which `reid_edge.training.models.checkpoint.load_model` reads and no backend here runs."""
+
+
+@dataclass(frozen=True)
+class EngineBackend:
+    """What runs files of these ``suffixes``: ``open(path, threads, max_batch)`` makes the engine for one.
+
+    ``packages`` are what ``pip install`` takes where the backend is missing. ``open`` imports the backend's module, so
+    that a backend that is not used need not be installed. With ``has_providers`` it is called with ``providers`` and
+    ``allow_fallback`` as well.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    packages: str
+    open: Callable[..., Engine]
+    has_providers: bool = False
+
+    def described(self) -> str:
+        """Name, suffixes and what to install, for errors.
+
+        >>> ENGINE_BACKENDS["tensorrt"].described()
+        'tensorrt (.engine, .plan; pip install tensorrt cuda-bindings)'
+        """
+        return f"{self.name} ({', '.join(self.suffixes)}; pip install {self.packages})"
+
+
+def _onnxruntime(
+    path: Path, threads: int | None, max_batch: int, providers: Sequence[str] | None, allow_fallback: bool
+) -> Engine:
+    from .onnxruntime import OnnxEngine
+
+    return OnnxEngine(path, threads, max_batch, providers, allow_fallback)
+
+
+def _tensorrt(path: Path, threads: int | None, max_batch: int) -> Engine:
+    """The profile of the engine decides its largest batch, and the GPU needs no threads."""
+    from .tensorrt import TensorRTEngine
+
+    return TensorRTEngine(path)
+
+
+ENGINE_BACKENDS: Registry[EngineBackend] = Registry(
+    "backends",
+    {
+        "onnxruntime": EngineBackend("onnxruntime", (".onnx",), "onnxruntime", _onnxruntime, has_providers=True),
+        "tensorrt": EngineBackend("tensorrt", (".engine", ".plan"), "tensorrt cuda-bindings", _tensorrt),
+    },
+)
+"""By name. The first backend that knows a file's suffix runs it, unless the caller names another."""
+
+
+def open_engine(
+    path: Path | str,
+    *,
+    backend: str | None = None,
+    threads: int | None = None,
+    max_batch: int = 256,
+    providers: Sequence[str] | None = None,
+    allow_fallback: bool = False,
+) -> Engine:
+    """The engine for a model file; use it in a ``with`` statement, which opens and frees it.
+
+    ``backend`` names a row of `ENGINE_BACKENDS` (None: by the file's suffix). ``threads`` bounds the CPU threads
+    (None: all usable cores), ``max_batch`` the batch where the file does not. ``providers`` names ONNX Runtime's
+    execution providers, best first (None: CUDA where the installed wheel has it, then the CPU); where the first one
+    does not run the model, entering raises ModelError, or logs a note with ``allow_fallback``.
+
+    Raises InputError when the file is missing, the backend is unknown, does not run such files or has no providers
+    to choose from; ModelError when no backend runs such files.
+
+    >>> import numpy as np
+    >>> with open_engine(model_file, threads=1) as engine:
+    ...     engine.backend, engine.run(np.zeros((2, 256, 128, 3), np.uint8)).shape
+    ('onnxruntime', (2, 24))
+    """
+    path = require_file(path, "a model")
+    suffix = path.suffix.lower()
+    by_suffix = next((row for row in ENGINE_BACKENDS.values() if suffix in row.suffixes), None)
+    row = by_suffix if backend is None else _named(backend, path)
+    if row is not None and row.has_providers:
+        return row.open(path, threads, max_batch, providers, allow_fallback)
+    if row is not None:
+        if providers is not None or allow_fallback:
+            raise InputError(f"{path} is run by {row.name}: leave out providers and allow_fallback, ONNX Runtime's")
+        return row.open(path, threads, max_batch)
+    if suffix in CHECKPOINT_SUFFIXES:
+        raise ModelError(
+            f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
+        )
+    raise ModelError(
+        f"{path}: unknown kind of model file {suffix!r}: give an .onnx or .engine written by reid-edge export"
+    )
+
+
+def _named(backend: str, path: Path) -> EngineBackend:
+    rows = ENGINE_BACKENDS.values()
+    if backend not in ENGINE_BACKENDS:
+        known = ", ".join(row.described() for row in rows)
+        raise InputError(f"backend {backend!r} is unknown: give one of {known}{did_you_mean(backend, ENGINE_BACKENDS)}")
+    named = ENGINE_BACKENDS[backend]
+    if path.suffix.lower() not in named.suffixes:
+        suited = ", ".join(row.described() for row in rows if path.suffix.lower() in row.suffixes)
+        remedy = f"give {suited}" if suited else "give an .onnx or .engine written by reid-edge export"
+        raise InputError(f"{path} is not a file for {named.described()}: {remedy}")
+    return named

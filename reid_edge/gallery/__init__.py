@@ -1,0 +1,1 @@
+"""Search among known embeddings: galleries, ranked files, pictures of ranked lists."""

@@ -1,0 +1,1 @@
+"""Distances, and the figures of a ranking: CMC, mAP and mINP."""

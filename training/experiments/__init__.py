@@ -1,0 +1,1 @@
+"""Studies: the paper reproduced, ablations, training speed beside torchreid."""

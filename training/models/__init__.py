@@ -1,0 +1,1 @@
+"""Architectures, and the weights that they are built from."""

@@ -1,0 +1,1 @@
+"""The Siamese pair head: fitted, calibrated, measured, reported."""

@@ -1,0 +1,1 @@
+"""A recipe: settings, losses, learning-rate schedule."""

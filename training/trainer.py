@@ -1,0 +1,277 @@
+"""The state of a run: all that changes while a model trains, saved and loaded as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from reid_edge.errors import GateError, InputError, ModelError
+from reid_edge.training.models.checkpoint import Checkpoint, restore_stem
+from reid_edge.training.models.registry import build_with
+from reid_edge.training.models.reid_model import Features, ReidModel
+from reid_edge.training.models.torch_engine import device_for
+from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
+from reid_edge.training.recipe.losses import CenterLoss
+
+from .history import EpochReport, Progress, history_from
+from .parallel import ALONE, World
+from .qat import activation_ranges, add_fake_quantisation
+
+__all__ = ["Trainer", "amp_dtype"]
+
+_MOMENTS = {
+    "adam": {"step", "exp_avg", "exp_avg_sq"},
+    "amsgrad": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    "sgd": {"momentum_buffer"},
+}
+"""What each optimiser keeps for a parameter."""
+
+
+class Trainer:
+    """The model, its two optimisers and the history; `epoch` counts the whole epochs done.
+
+    ``progress`` is the part done of the epoch after those. Every random draw comes from (seed, epoch, iteration), so
+    no generator is part of the state, and training after `load_state` continues exactly. ``stretched_from`` is the
+    number of epochs of the run that was loaded, when this one has more.
+    """
+
+    def __init__(self, config: TrainConfig, identities: int, device: str = "auto", world: World = ALONE) -> None:
+        self.config = config
+        self.world = world
+        self.identities = identities
+        self.device = device_for(device)
+        self.history: list[EpochReport] = []
+        self.learning_rate = 0.0
+        self.progress = Progress()
+        self.stretched_from: int | None = None
+        self.quantization: dict[str, Any] = {}
+        torch.manual_seed(config.seed)
+        self.model: ReidModel = build_with(config.arch, config.options, _classes(config, identities))
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forward = _forward(self.model, config, world)
+        self.average = _moving_average(self.model, config.ema_decay) if config.ema_decay else None
+        self.centers = CenterLoss(identities if config.center_weight else 1, self.model.embedding_dim).to(self.device)
+        self.optimizer = _optimizer(self.model, config)
+        self.center_optimizer = torch.optim.SGD(self.centers.parameters(), lr=config.center_learning_rate)
+        # A gradient scaler takes no optimiser whose parameters get no gradient.
+        self.optimizers = [self.optimizer, *([self.center_optimizer] if config.center_weight else [])]
+        self._amp = amp_dtype(config.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
+
+    @property
+    def deployed(self) -> ReidModel:
+        """The model to evaluate and export: the moving average where there is one, else the trained model itself."""
+        if self.average is None:
+            return self.model
+        averaged = self.average.module
+        assert isinstance(averaged, ReidModel)
+        return averaged
+
+    @property
+    def epoch(self) -> int:
+        """The number of whole epochs done."""
+        return len(self.history)
+
+    def autocast(self) -> torch.autocast:
+        """The context of the forward pass: mixed precision, or float32 throughout."""
+        return torch.autocast(self.device.type, dtype=self._amp, enabled=self._amp is not None)
+
+    def fake_quantize(self, quantization: dict[str, Any]) -> None:
+        """Add INT8 fake quantisation with the activation ranges in a card's ``quantization``; none when it is empty.
+
+        Raises ModelError for ranges that do not fit the model, InputError with a moving average.
+        """
+        if quantization:
+            if self.average is not None:
+                raise InputError("a moving average cannot be trained with fake quantisation: leave ema_decay 0")
+            add_fake_quantisation(self.model, activation_ranges(quantization))
+            self.quantization = quantization
+
+    def restart_average(self) -> None:
+        """Restart the moving average from the present weights, after others were imported."""
+        if self.average is not None:
+            self.average = _moving_average(self.model, self.config.ema_decay)
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale the base learning rate; the centers keep theirs."""
+        self.learning_rate = self.config.learning_rate * factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    def begin_epoch(self) -> None:
+        """Switch to training mode; with ``freeze_norm`` batch norm stays in evaluation mode."""
+        self.model.train()
+        if self.config.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.eval()
+
+    def summary(self) -> str:
+        """The mean losses and the speed of the epoch so far, for a progress bar."""
+        means = " ".join(f"{name} {value:.3f}" for name, value in self.progress.means().items())
+        return f"{means} {self._images_per_second():.0f} images/s"
+
+    def epoch_report(self) -> EpochReport:
+        """The epoch whose batches are all done, as a row of the history."""
+        return EpochReport(
+            epoch=self.epoch + 1,
+            learning_rate=self.learning_rate,
+            losses=self.progress.means(),
+            seconds=self.progress.seconds,
+            images_per_second=self._images_per_second(),
+            of_epochs=self.config.epochs,
+        )
+
+    def end_epoch(self, report: EpochReport) -> None:
+        """Add an epoch to the history, and begin to count the next one's batches."""
+        self.history.append(report)
+        self.progress = Progress()
+
+    def check_weights(self) -> None:
+        """Raise GateError when a number of the model or the centers is not finite: one step can do that unseen.
+
+        A loss of the step's own batch was still finite.
+        """
+        states = (self.model.state_dict(), self.deployed.state_dict(), self.centers.state_dict())
+        broken = [name for state in states for name, value in state.items() if not torch.isfinite(value).all()]
+        if broken:
+            raise GateError(
+                f"weights are not finite at {self.where(self.progress.iteration)} ({broken[0]!r}), and are not saved: "
+                "train again with a lower --lr in another --out, or with --precision fp32"
+            )
+
+    def where(self, iteration: int) -> str:
+        """A place in the present epoch, for messages."""
+        return f"epoch {self.epoch + 1}, iteration {iteration}"
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load_state` needs beside the deployed model's weights: tensors and plain values."""
+        average = self.average
+        return {
+            "config": self.config.to_dict(),
+            "identities": self.identities,
+            "processes": self.world.size,
+            "centers": self.centers.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "center_optimizer": self.center_optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": [report.to_dict() for report in self.history],
+            "progress": asdict(self.progress),
+            **({"averaged": average.state_dict(), "model": self.model.state_dict()} if average is not None else {}),
+        }
+
+    def load_state(self, checkpoint: Checkpoint, source: str) -> None:
+        """Continue from a checkpoint of a run with the same settings; ``source`` names it in errors.
+
+        A run of fewer epochs than this one goes on by this one's schedule.
+
+        Raises InputError naming the settings that differ, ModelError when it is a finished model or does not fit.
+        """
+        saved = checkpoint.training
+        if not saved:
+            raise ModelError(f"{source} is a finished model, not a run: start from its weights (--weights)")
+        try:
+            self._check_settings(saved, source)
+            self.model.load_state_dict(saved.get("model", checkpoint.model))
+            restore_stem(self.model, checkpoint.card)
+            if self.average is not None:
+                self.average.load_state_dict(saved["averaged"])
+                restore_stem(self.deployed, checkpoint.card)
+            self.centers.load_state_dict(saved["centers"])
+            _load_moments(self.optimizer, saved["optimizer"], _MOMENTS[self.config.optimizer])
+            _load_moments(self.center_optimizer, saved["center_optimizer"], {"momentum_buffer"})
+            self.scaler.load_state_dict(saved["scaler"])
+            self.quantization = checkpoint.card.quantization
+            self.history = history_from(saved["history"])
+            self.progress = Progress(**saved["progress"]).checked()
+            if self.epoch > self.config.epochs:
+                raise ValueError(f"{self.epoch} epochs are done of {self.config.epochs}")
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{source} does not fit this run ({reason}): start again in another --out") from None
+
+    def _check_settings(self, saved: dict[str, Any], source: str) -> None:
+        given = {**self.config.to_dict(), "identities": self.identities, "processes": self.world.size}
+        config = TrainConfig.from_dict(saved["config"])
+        if self.config.epochs > config.epochs:
+            self.stretched_from = config.epochs
+            config = replace(config, **{name: getattr(self.config, name) for name in SCHEDULE_SETTINGS})
+        stored = {**config.to_dict(), "identities": saved["identities"]}
+        stored["processes"] = saved.get("processes", self.world.size)  # earlier versions did not keep it
+        if differing := [f"{k} was {stored[k]!r}, now {given[k]!r}" for k in given if given[k] != stored[k]]:
+            raise InputError(
+                f"{source} was trained with other settings ({'; '.join(differing)}): repeat its settings to resume"
+            )
+
+    def __repr__(self) -> str:
+        done = f"{self.epoch} of {self.config.epochs} epochs"
+        return f"<Trainer: {self.model.name}, {self.identities} identities, {done}, on {self.device}>"
+
+    def _images_per_second(self) -> float:
+        batch = self.config.identities_per_batch * self.config.crops_per_identity
+        return self.progress.iteration * batch / self.progress.seconds
+
+
+def _classes(config: TrainConfig, identities: int) -> int:
+    if config.classes and config.classes < identities:
+        raise InputError(
+            f"{identities} identities to train on, and classes is {config.classes}: give classes = 0, or more"
+        )
+    return (config.classes or identities) if config.id_weight else 0
+
+
+def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
+    """The model as a step calls it: over all ranks, compiled, or plain."""
+    forward: nn.Module = model
+    if world.size > 1:
+        forward = nn.parallel.DistributedDataParallel(forward)
+    compiled: Callable[[Tensor], Features] = torch.compile(forward) if config.compile else forward
+    return compiled
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, amsgrad=config.optimizer == "amsgrad")
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], names: set[str]) -> None:
+    """Load what an optimiser keeps for its parameters; its settings stay those of the recipe.
+
+    Raises ValueError for a parameter that it has not, or that has another shape.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, kept in saved["state"].items():
+        shapes = ((), parameters[place].shape)
+        if set(kept) != names or any(value is not None and value.shape not in shapes for value in kept.values()):
+            raise ValueError(f"the optimiser's state of parameter {place} is of another recipe or model")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _moving_average(model: ReidModel, decay: float) -> AveragedModel:
+    """A moving average of weights and batch norm's statistics, with a lower decay at first, to forget the start."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        done = int(count)
+        return averaged.lerp(current, 1 - min(decay, (1 + done) / (10 + done)))
+
+    return AveragedModel(model, avg_fn=average, use_buffers=True)
+
+
+def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type, None for float32 throughout. "auto" keeps a CPU in float32: docs/guides/training.md."""
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        # Before Ampere bfloat16 is emulated: "supported", and slower than float32.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
