@@ -32,11 +32,14 @@ def _names_of_examples(doctest_namespace: dict[str, Any], tmp_path_factory: pyte
 
 @pytest.fixture(autouse=True)
 def _silent_again() -> Iterator[None]:
-    """A command run in a test shows messages from then on: the next test starts as a library, without handlers."""
-    logger = logging.getLogger("reid_edge")
-    handlers, level = list(logger.handlers), logger.level
-    logger.propagate = True  # a command run by a fixture of more than one test turned it off
+    """Each test starts as a library, without handlers: a command that ran before, in a fixture too, shows messages."""
+    _as_a_library()
     yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+    _as_a_library()
+
+
+def _as_a_library() -> None:
+    logger = logging.getLogger("reid_edge")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
     logger.propagate = True

@@ -54,12 +54,14 @@ def planned_run(asked: RunRequest, data: Sequence[Data], out: Path) -> tuple[Run
     begun = asked.run.resume and (out / CHECKPOINT_NAME).exists()
     if asked.run.resume and not begun and not data:
         raise InputError(f"{out} holds no run to resume: begin one with --arch NAME (or --config FILE) and --data PATH")
-    with phase("listing the data"):  # before checkpoints are read, which imports torch
+    if not (begun or asked.start.file):  # what is cheap to check first: a checkpoint's settings take seconds to read
+        _config_of(asked)
+    if not (begun or data):
+        raise InputError("give data (--data PATH) to train on")
+    with phase("listing the data"):
         datasets = [_opened(each, asked.layout) for each in data]
         records = tuple(map(DataRecord.of, datasets))
     config, base = _without_record(asked, data, out) if begun else (_config_of(asked), _base_of(asked))
-    if not data:
-        raise InputError("give data (--data PATH) to train on")
     return RunRecord.of(config, base, records, asked), datasets
 
 
