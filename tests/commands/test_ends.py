@@ -69,8 +69,9 @@ def _workers(process: int) -> list[int]:
     """The measuring processes of a running bench."""
     found = []
     for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        if "reid_edge.benchmarks.worker" in Path(f"/proc/{child}/cmdline").read_text():
-            found.append(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that ended since
+            if "reid_edge.benchmarks.worker" in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
     return found
 
 
