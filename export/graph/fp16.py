@@ -30,16 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from reid_edge.errors import GateError, ModelError
+from reid_edge.errors import GateError
 
+from .body import body_values
 from .graph import Array, Graph, attribute, finish, set_nodes
 from .session import open_session
 
-__all__ = ["body_values", "fp16_from_fp32", "overflowing_layer", "simulated_fp16", "stores_fp16"]
+__all__ = ["fp16_from_fp32", "overflowing_layer", "simulated_fp16", "stores_fp16"]
 
 _FP16, _FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
-_PAIR = {"QuantizeLinear", "DequantizeLinear"}
-_MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean"}
+_FLOAT32_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
+"""Constants that ONNX has in float32 whatever an operator computes in: scales of an image, not weights."""
 
 _LARGEST = 65504.0
 _WATCHED_BATCH = 8
@@ -52,44 +53,13 @@ def fp16_from_fp32(graph: Graph) -> Graph:
     """The FP16 graph of an FP32 or INT8 one.
 
     Raises GateError, naming the weights, when some are beyond FP16's range or too small for it, and ModelError for a
-    graph without convolutions that end in a global mean.
+    graph whose body `body.body_values` cannot find.
     """
     body = body_values(graph)
     edited = graph.copy()
     _round_weights(edited, graph, body)
-    _cast_at_borders(edited, body)
+    _cast_at_borders(edited, graph, body)
     return finish(edited)
-
-
-def body_values(graph: Graph) -> set[str]:
-    """The values to store in FP16: from the first convolution to the last map, which a global mean makes a vector of.
-
-    Squeeze-and-excitation and gates take means too: the global one is the first without a convolution after it. The
-    clip and power of a generalised mean (GeM) are part of it.
-    What Q/DQ pairs write is left out, with the layers that read them and the values between INT8 layers alone. Raises
-    ModelError when there is no such mean.
-    """
-    convolved: set[str] = set()
-    for node in graph.nodes:
-        if node.op_type == "Conv" or convolved.intersection(node.input):
-            convolved.update(node.output)
-    read_by_conv: set[str] = set()
-    for node in reversed(graph.nodes):
-        if node.op_type == "Conv" or read_by_conv.intersection(node.output):
-            read_by_conv.update(node.input)
-    head: set[str] = set()
-    for node in graph.nodes:
-        ends_body = node.op_type in _MEANS and node.input[0] in convolved and node.output[0] not in read_by_conv
-        if ends_body:
-            head.update(_generalised_mean(graph, node.input[0]))
-        if ends_body or head.intersection(node.input):
-            head.update(node.output)
-    if not head:
-        raise ModelError(
-            "no global pooling found after the convolutions: cannot tell where the backbone ends, "
-            "leave out --fp16 (precisions=); for INT8, add --unquantized fp32 (unquantized=)"
-        )
-    return _with_a_layer(graph, convolved - head - _int8_values(graph))
 
 
 def simulated_fp16(graph: Graph) -> Graph:
@@ -108,7 +78,7 @@ def overflowing_layer(graph: Graph, images: NDArray[np.uint8]) -> str | None:
     all values of all layers are finite.
     """
     watched = _simulated(graph)
-    producers = {node.output[0]: node for node in watched.graph.node}
+    producers = {value: node for node in watched.graph.node for value in node.output}
     values = [node.input[0] for node in watched.graph.node if _is_cast_to_fp16(node)]
     watched.graph.output.extend(helper.make_tensor_value_info(name, _FP32, None) for name in values)
     session = open_session(finish(watched))
@@ -139,9 +109,11 @@ def _simulated(graph: Graph) -> ModelProto:
             if value in stored:
                 node.input[place] = f"{value}_read"
         nodes.append(node)
-        if (value := node.output[0]) in stored:
+        for place, value in enumerate(node.output):
+            if value not in stored:
+                continue
             if node.op_type != "Cast":
-                node.output[0] = f"{value}_exact"
+                node.output[place] = f"{value}_exact"
                 nodes.append(_cast(f"{value}_exact", value, _FP16))
             nodes.append(_cast(value, f"{value}_read", _FP32))
     set_nodes(edited, nodes)
@@ -157,39 +129,12 @@ def _layer(node: NodeProto) -> str:
     return weights[0].removeprefix("model.").partition(".weight")[0] if weights else node.name or node.op_type
 
 
-def _generalised_mean(graph: Graph, averaged: str) -> set[str]:
-    """The values of a GeM pooling before its mean of ``averaged``: the power, and what clips its input above 0."""
-    producers = {node.output[0]: node for node in graph.nodes}
-    power = producers[averaged]
-    if power.op_type != "Pow":
-        return set()
-    clip = producers.get(power.input[0])
-    return {averaged, *(clip.output if clip is not None and clip.op_type in {"Clip", "Max"} else ())}
-
-
-def _int8_values(graph: Graph) -> set[str]:
-    pairs = {node.output[0] for node in graph.nodes if node.op_type in _PAIR}
-    return pairs.union(*(node.output for node in graph.nodes if pairs.intersection(node.input)))
-
-
-def _with_a_layer(graph: Graph, values: set[str]) -> set[str]:
-    """Those of ``values`` that are connected, through ``values``, to the output of a matmul or convolution layer."""
-    layers = {node.output[0] for node in graph.nodes if node.op_type in {"Conv", "Gemm", "MatMul"}}
-    group = {value: {value} for value in values}
-    for node in graph.nodes:
-        for value in node.input:
-            if value in values and node.output[0] in values and group[value] is not group[node.output[0]]:
-                joined = group[value] | group[node.output[0]]
-                group.update(dict.fromkeys(joined, joined))
-    return {value for value in values if group[value] & layers}
-
-
 def _round_weights(edited: ModelProto, graph: Graph, body: set[str]) -> None:
     weights = {name: array for name, array in graph.constants.items() if array.dtype == np.float32}
     rounded: dict[str, TensorProto] = {}
     for node in edited.graph.node:
         for place, name in enumerate(node.input):
-            if node.output[0] in body and name in weights:
+            if node.output[0] in body and name in weights and place not in _FLOAT32_INPUTS.get(node.op_type, ()):
                 node.input[place] = f"{name}.fp16"
                 rounded[name] = numpy_helper.from_array(_rounded(weights[name], name), f"{name}.fp16")
     edited.graph.initializer.extend(rounded.values())
@@ -210,8 +155,10 @@ def _rounded(weights: Array, name: str) -> NDArray[np.float16]:
     return rounded
 
 
-def _cast_at_borders(edited: ModelProto, body: set[str]) -> None:
-    computed = {value for node in edited.graph.node for value in node.output}
+def _cast_at_borders(edited: ModelProto, graph: Graph, body: set[str]) -> None:
+    """Cast what crosses the border of the ``body``; sizes and indices are whole numbers on both sides of it."""
+    values = {value for node in edited.graph.node for value in node.output}
+    computed = {value for value in values if graph.types.get(value, _FP32) == _FP32}
     nodes: list[NodeProto] = []
     cast: set[str] = set()
     for node in edited.graph.node:

@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-__all__ = ["Array", "Graph", "attribute", "finish", "set_nodes"]
+__all__ = ["Array", "Graph", "attribute", "finish", "output_axis", "set_nodes"]
 
 Array = NDArray[Any]
 
@@ -95,15 +95,18 @@ class Graph:
 
     @cached_property
     def layers(self) -> Mapping[str, list[NodeProto]]:
-        """The Conv and Gemm nodes that read each float32 weight, in the graph's order.
+        """The Conv, Gemm and MatMul nodes that read each float32 weight, in the graph's order.
 
         A layer has the name of its module in PyTorch, as ``backbone.conv2.0.gate.fc1``: exporters number nodes anew.
-        Several nodes share a layer where the model calls a module several times.
+        Several nodes share a layer where the model calls a module several times. A MatMul of two computed values, as
+        in attention, is no layer, nor is one whose weight is a stack of matrices.
         """
         floats = {name for name, array in self.constants.items() if array.dtype == np.float32}
         found: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
-            if node.op_type in {"Conv", "Gemm"} and node.input[1] in floats and node.input[0] not in floats:
+            if not _is_layer(node) or node.input[1] not in floats or node.input[0] in floats:
+                continue
+            if node.op_type != "MatMul" or self.constants[node.input[1]].ndim == 2:
                 found.setdefault(_layer_name(node.input[1]), []).append(node)
         return found
 
@@ -180,6 +183,11 @@ def attribute(node: NodeProto, name: str, default: Any) -> Any:
     return default
 
 
+def output_axis(layer: NodeProto) -> int:
+    """Where the output channels of a layer's weights are."""
+    return 1 if layer.op_type == "MatMul" or (layer.op_type == "Gemm" and not attribute(layer, "transB", 0)) else 0
+
+
 def set_nodes(edited: ModelProto, nodes: Iterable[NodeProto]) -> None:
     """Replace the nodes of a working copy, some of which may be among ``nodes``."""
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
@@ -190,6 +198,10 @@ def set_nodes(edited: ModelProto, nodes: Iterable[NodeProto]) -> None:
 def _read_names(model: ModelProto) -> set[str]:
     read = {name for node in model.graph.node for name in node.input}
     return read | {value.name for value in model.graph.output}
+
+
+def _is_layer(node: NodeProto) -> bool:
+    return node.op_type in {"Conv", "Gemm", "MatMul"}
 
 
 def _layer_name(weight: str) -> str:

@@ -1,9 +1,9 @@
-"""An FP32 graph to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of Conv and Gemm, and nowhere else.
+"""An FP32 graph to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of Conv, Gemm and MatMul, and nowhere else.
 
 ::
 
     value -> QuantizeLinear -> DequantizeLinear --+
-             scale = amax / 127, zero point 0     +-> Conv or Gemm -> float
+             scale = amax / 127, zero point 0     +-> Conv, Gemm or MatMul -> float
     int8 weights ------------> DequantizeLinear --+      bias in float
              scale = largest of each output channel / 127
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from reid_edge.errors import ModelError
-from reid_edge.export.graph.graph import Array, Graph, attribute, finish
+from reid_edge.export.graph.graph import Array, Graph, finish, output_axis
 
 from .layers import match_layers
 
@@ -78,7 +78,7 @@ def _quantize_weights(graph: GraphProto, nodes: Sequence[NodeProto], floats: Map
     """Store the weights of ``nodes`` as int8, with a DequantizeLinear before the first that reads them."""
     done: dict[str, int] = {}
     for node in nodes:
-        name, axis = node.input[1], _channel_axis(node)
+        name, axis = node.input[1], output_axis(node)
         if name not in done:
             scales = weight_scales(floats[name], axis)
             steps = np.rint(floats[name] / np.expand_dims(scales, _others(floats[name].ndim, axis)))
@@ -89,7 +89,8 @@ def _quantize_weights(graph: GraphProto, nodes: Sequence[NodeProto], floats: Map
             pair = helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.dq", axis=axis)
             _insert_before(graph, [other for other in nodes if other.input[1] == name], [pair])
             done[name] = axis
-        assert done[name] == axis, f"{name} is read along two axes"
+        if done[name] != axis:
+            raise ModelError(f"weights {name} are read along two axes: keep their layer in float (--keep, keep=)")
         node.input[1] = f"{name}.dq"
 
 
@@ -111,11 +112,6 @@ def _quantize_inputs(graph: GraphProto, nodes: Sequence[NodeProto], ranges: Mapp
             ]
             _insert_before(graph, [other for other in nodes if other.input[0] == value], pair)
         node.input[0] = f"{value}.dq"
-
-
-def _channel_axis(node: NodeProto) -> int:
-    """Where the output channels of a node's weights are."""
-    return 1 if node.op_type == "Gemm" and not attribute(node, "transB", 0) else 0
 
 
 def _others(ndim: int, axis: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from reid_edge.card import ModelCard
 from reid_edge.engines.base import as_input
 from reid_edge.errors import GateError
-from reid_edge.export.graph.graph import Array, Graph, attribute, finish, set_nodes
+from reid_edge.export.graph.graph import Array, Graph, attribute, finish, output_axis, set_nodes
 from reid_edge.export.graph.session import embed_graph
 
 from .compare import Embeddings, compare
@@ -158,13 +158,13 @@ def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Arra
             scale, zero = np.expand_dims(scale, others), np.expand_dims(zero, others)
         value = (array - zero) * scale
         for reader in graph.consumers.get(pair.output[0], []):
-            is_weight = reader.op_type in {"Conv", "Gemm"} and reader.input[1] == pair.output[0]
+            is_weight = reader.op_type in {"Conv", "Gemm", "MatMul"} and reader.input[1] == pair.output[0]
             yield value, _channel_steps(reader, exact) if is_weight else scale
 
 
 def _channel_steps(node: NodeProto, weights: Array) -> Array:
     """The step of each output channel of a layer, a 127th of its largest weight."""
-    channel = 1 if node.op_type == "Gemm" and not attribute(node, "transB", 0) else 0
+    channel = output_axis(node)
     largest = np.abs(weights).max(axis=tuple(i for i in range(weights.ndim) if i != channel), keepdims=True)
     smallest = _SMALLEST_STEP * float(largest.max()) + float(np.finfo(np.float32).tiny)
     steps: Array = np.maximum(largest.astype(np.float64) / _LEVELS, smallest)

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from reid_edge.card import ModelCard
 from reid_edge.engines.onnxruntime import OnnxEngine
 from reid_edge.errors import GateError, ModelError
-from reid_edge.export.graph.fp16 import body_values, fp16_from_fp32, overflowing_layer, simulated_fp16
+from reid_edge.export.graph.body import body_values
+from reid_edge.export.graph.fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16
 from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.io import write_onnx
 
@@ -184,7 +185,7 @@ def test_a_graph_without_a_global_mean_is_refused(weights: dict[str, Array]) -> 
     del graph.model.graph.node[11:]
     graph.model.graph.output[0].name = "map2"
     with pytest.raises(
-        ModelError, match="no global pooling found after the convolutions: cannot tell where the backbone ends"
+        ModelError, match="no global pooling found after the convolutions, and no L2 norm: cannot tell where the backbone"
     ):
         fp16_from_fp32(graph)
 
