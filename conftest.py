@@ -1,6 +1,7 @@
 """What every test and every example in a docstring may rely on.
 
-Examples may use ``scratch``, a temporary folder, and ``model_file``, a small ONNX file.
+Examples may use ``scratch``, a temporary folder, ``model_file``, a small ONNX file, and ``foreign_file``, one that
+another project could have exported.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 def _names_of_examples(doctest_namespace: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     if find_spec("onnx") is None:
         return
+    from helpers.foreign import write_foreign
     from helpers.tiny_onnx import write_tiny_model
 
     scratch = tmp_path_factory.mktemp("examples")
     doctest_namespace["scratch"] = scratch
     doctest_namespace["model_file"] = write_tiny_model(scratch / "model.onnx")
+    doctest_namespace["foreign_file"] = write_foreign(scratch / "foreign.onnx")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reid_edge.api.evaluate import evaluate
     from reid_edge.api.export_model import export_model
+    from reid_edge.api.import_model import import_model
     from reid_edge.api.train_model import TrainReport, train_model
     from reid_edge.api.verify_export import verify_export
     from reid_edge.benchmarks.options import BenchOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from reid_edge.engines.registry import open_engine
     from reid_edge.errors import ReidEdgeError
     from reid_edge.export.engines.options import EngineOptions
+    from reid_edge.export.foreign.imported import ImportReport
     from reid_edge.export.handover.programs import HandOver
     from reid_edge.export.int8.plan import Int8Options
     from reid_edge.export.parity.limits import Checks
@@ -51,6 +53,7 @@ __all__ = [
     "ExportReport",
     "Gallery",
     "HandOver",
+    "ImportReport",
     "Int8Options",
     "ModelCard",
     "PairHead",
@@ -66,6 +69,7 @@ __all__ = [
     "bench",
     "evaluate",
     "export_model",
+    "import_model",
     "open_dataset",
     "open_engine",
     "train_model",
@@ -84,6 +88,7 @@ _HOMES = {
     "ExportReport": "export.report",
     "Gallery": "gallery.memory",
     "HandOver": "export.handover.programs",
+    "ImportReport": "export.foreign.imported",
     "Int8Options": "export.int8.plan",
     "ModelCard": "card",
     "PairHead": "pair_head",
@@ -98,6 +103,7 @@ _HOMES = {
     "bench": "benchmarks.run",
     "evaluate": "api.evaluate",
     "export_model": "api.export_model",
+    "import_model": "api.import_model",
     "open_dataset": "data.datasets",
     "open_engine": "engines.registry",
     "train_model": "api.train_model",

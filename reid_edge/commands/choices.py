@@ -14,16 +14,20 @@ from reid_edge.core.registry import added_names
 __all__ = [
     "Backend",
     "Calibration",
+    "Channels",
     "Choice",
     "FitOn",
+    "ForeignFormat",
     "InputFormat",
     "Layout",
     "Method",
     "Part",
+    "Preset",
     "Program",
     "Recipe",
     "Resize",
     "Runtime",
+    "Scale",
     "SensitivityBy",
     "TrainPrecision",
     "Unquantized",
@@ -129,6 +133,35 @@ class InputFormat(Choice):
 
     NHWC_UINT8 = "nhwc-uint8"
     NCHW_FLOAT = "nchw-float"
+
+
+class ForeignFormat(Choice):
+    """What a foreign graph takes (`reid_edge.export.foreign.preprocessing.FOREIGN_FORMATS`)."""
+
+    NCHW_FLOAT = "nchw-float"
+
+
+class Channels(Choice):
+    """Channel orders of a foreign graph (`reid_edge.export.foreign.preprocessing.CHANNELS`)."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class Scale(Choice):
+    """The largest pixel of a foreign graph (`reid_edge.export.foreign.preprocessing.SCALES`)."""
+
+    ONE = "1"
+    BYTE = "255"
+
+
+class Preset(Choice):
+    """Projects whose files are known (`reid_edge.export.foreign.preprocessing.PRESETS`)."""
+
+    TORCHREID = "torchreid"
+    BOXMOT = "boxmot"
+    FAST_REID = "fast-reid"
+    ULTRALYTICS = "ultralytics"
 
 
 class Program(Choice):

@@ -18,6 +18,7 @@ from reid_edge.data.datasets import LAYOUT_NAMES
 from reid_edge.data.images import RESIZES
 from reid_edge.data.readers.registry import READERS
 from reid_edge.engines.tensorrt_api import BACKENDS
+from reid_edge.export.foreign.preprocessing import CHANNELS, FOREIGN_FORMATS, PRESETS, SCALES
 from reid_edge.export.graph.input_format import INPUT_FORMATS
 from reid_edge.export.handover.programs import PROGRAMS
 from reid_edge.export.int8.histogram import METHODS
@@ -36,6 +37,10 @@ LISTS: list[tuple[type[Choice], Sequence[str]]] = [
     (choices.Method, list(METHODS)),
     (choices.SensitivityBy, BY),
     (choices.InputFormat, INPUT_FORMATS),
+    (choices.ForeignFormat, FOREIGN_FORMATS),
+    (choices.Channels, CHANNELS),
+    (choices.Scale, [str(scale) for scale in SCALES]),
+    (choices.Preset, list(PRESETS)),
     (choices.Program, PROGRAMS),
     (choices.Backend, BACKENDS),
     (choices.TrainPrecision, TRAIN_PRECISIONS),

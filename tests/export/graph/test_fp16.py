@@ -185,7 +185,8 @@ def test_a_graph_without_a_global_mean_is_refused(weights: dict[str, Array]) -> 
     del graph.model.graph.node[11:]
     graph.model.graph.output[0].name = "map2"
     with pytest.raises(
-        ModelError, match="no global pooling found after the convolutions, and no L2 norm: cannot tell where the backbone"
+        ModelError,
+        match="no global pooling found after the convolutions, and no L2 norm: cannot tell where the backbone",
     ):
         fp16_from_fp32(graph)
 
