@@ -172,7 +172,7 @@ def _rename(plain: Plain) -> None:
     for node in plain.nodes:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-        node.name, node.domain = next(filter(None, node.output)), ""
+        node.name, node.domain = f"node_{next(filter(None, node.output))}", ""
     plain.constants = {names[name]: array for name, array in plain.constants.items()}
     plain.output = names[plain.output]
 

@@ -65,19 +65,21 @@ def wrapped(
 def _before(preprocessing: Preprocessing, constants: dict[str, Any]) -> tuple[list[NodeProto], str]:
     """Preprocessing, and the value that the foreign graph reads; a mean of 0 and a std of 1 need no operator."""
     nodes = [
-        helper.make_node("Cast", ["images"], ["float"], name="float", to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["nchw"], name="nchw", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["images"], ["float"], name="node_float", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], name="node_nchw", perm=[0, 3, 1, 2]),
     ]
     on_pixels = {name: np.multiply(value, 255) for name, value in preprocessing.on_the_card().items()}
     if on_pixels["mean"].any():
         constants["mean"] = on_pixels["mean"].astype(np.float32).reshape(1, 3, 1, 1)
-        nodes.append(helper.make_node("Sub", ["nchw", "mean"], ["centred"], name="centred"))
+        nodes.append(helper.make_node("Sub", ["nchw", "mean"], ["centred"], name="node_centred"))
     if not np.allclose(on_pixels["std"], 1, rtol=1e-9):
         constants["std"] = on_pixels["std"].astype(np.float32).reshape(1, 3, 1, 1)
-        nodes.append(helper.make_node("Div", [nodes[-1].output[0], "std"], ["normal"], name="normal"))
+        nodes.append(helper.make_node("Div", [nodes[-1].output[0], "std"], ["normal"], name="node_normal"))
     if preprocessing.channels == "bgr":
         constants["order"] = np.array([2, 1, 0], np.int64)
-        nodes.append(helper.make_node("Gather", [nodes[-1].output[0], "order"], ["ordered"], name="ordered", axis=1))
+        nodes.append(
+            helper.make_node("Gather", [nodes[-1].output[0], "order"], ["ordered"], name="node_ordered", axis=1)
+        )
     return nodes, nodes[-1].output[0]
 
 
@@ -87,13 +89,13 @@ def _after(output: str, constants: dict[str, Any], *, flat: bool, normalised: bo
     value = output
     if not flat:
         value = "embeddings" if normalised else "flat"
-        nodes.append(helper.make_node("Flatten", [output], [value], name=value))
+        nodes.append(helper.make_node("Flatten", [output], [value], name="node_flat"))
     if not normalised:
         constants |= {"axis": np.array([1], np.int64), "tiny": np.array(1e-12, np.float32)}
         nodes += [
-            helper.make_node("ReduceL2", [value, "axis"], ["norm"], name="norm"),
-            helper.make_node("Max", ["norm", "tiny"], ["positive"], name="positive"),
-            helper.make_node("Div", [value, "positive"], ["embeddings"], name="embeddings"),
+            helper.make_node("ReduceL2", [value, "axis"], ["norm"], name="node_norm"),
+            helper.make_node("Max", ["norm", "tiny"], ["positive"], name="node_positive"),
+            helper.make_node("Div", [value, "positive"], ["embeddings"], name="node_embeddings"),
         ]
     return nodes
 

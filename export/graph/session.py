@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.progress import track
-from reid_edge.engines.ort import import_onnxruntime, session_options
+from reid_edge.engines.ort import CRASHES_ON_CASTS, import_onnxruntime, session_options
 
 from .graph import Graph
 
@@ -20,8 +20,12 @@ __all__ = ["embed_graph", "open_session"]
 
 def open_session(graph: Graph, threads: int | None = None) -> InferenceSession:
     """A session of ``graph`` on ``threads`` (None: all usable cores)."""
+    rounds_matmuls = graph.precision != "fp32" and any(node.op_type == "MatMul" for node in graph.nodes)
     return import_onnxruntime().InferenceSession(
-        graph.model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
+        graph.model.SerializeToString(),
+        session_options(threads),
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(CRASHES_ON_CASTS) if rounds_matmuls else [],
     )
 
 

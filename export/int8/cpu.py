@@ -54,7 +54,8 @@ def quantized_for_cpu(graph: Graph, images: NDArray[np.uint8], keep: Collection[
     """The U8S8 graph of an FP32 ``graph``, calibrated (MinMax) on ``images``, uint8 [N, H, W, 3].
 
     Convolutions, Gemm and the Add, Mul and pooling nodes between them are rounded, activations to uint8, weights to
-    int8 per channel; the layers of ``keep`` stay in float. Raises InputError without images.
+    int8 per channel; the layers of ``keep`` stay in float. Of a graph with MatMul layers, the layers alone are rounded:
+    what a transformer adds up over its blocks does not fit into 8 bits. Raises InputError without images.
     """
     if not len(images):
         raise InputError("no crops were given: give --calibrate (calibrate=) a data set with training crops")
@@ -80,8 +81,8 @@ def quantized_for_cpu(graph: Graph, images: NDArray[np.uint8], keep: Collection[
             per_channel=True,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "Relu"],
-            nodes_to_exclude=[*excluded, *_outside(graph)],
+            op_types_to_quantize=_rounded_types(graph),
+            nodes_to_exclude=[*excluded, *_outside(graph), *_attention(graph)],
         )
         return Graph(onnx.load(f"{scratch}/int8.onnx")).tidied()
 
@@ -129,6 +130,18 @@ def _quiet() -> Iterator[None]:
 def _batches(images: NDArray[np.uint8]) -> Iterator[dict[str, Any]]:
     for start in range(0, len(images), _BATCH):
         yield {"images": images[start : start + _BATCH]}
+
+
+def _rounded_types(graph: Graph) -> list[str]:
+    if any(node.op_type == "MatMul" for nodes in graph.layers.values() for node in nodes):
+        return ["Conv", "Gemm", "MatMul"]
+    return ["Conv", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "Relu"]
+
+
+def _attention(graph: Graph) -> list[str]:
+    """The matmuls of two computed values, and stacks of them: no layers, and not rounded for TensorRT either."""
+    layers = {node.output[0] for nodes in graph.layers.values() for node in nodes}
+    return [node.name for node in graph.nodes if node.op_type == "MatMul" and node.output[0] not in layers]
 
 
 def _outside(graph: Graph) -> list[str]:

@@ -65,10 +65,12 @@ class OnnxFile:
     """An ONNX file that was found sound: its ``card``, and the ``sha256`` of all its bytes in hexadecimal.
 
     ``card.sealed`` is False for a file of an earlier version: damage to it shows only where it breaks the graph.
+    ``rounds_matmuls`` says that it has matmuls and values in FP16 or INT8.
     """
 
     card: ModelCard
     sha256: str
+    rounds_matmuls: bool = False
 
 
 def seal_of(content: bytes) -> bytes:
@@ -119,7 +121,7 @@ def check_content(content: bytes, path: Path | str) -> OnnxFile:
     if card.sealed and not sealed:
         raise _changed(path)
     _check_card(card, found, path)
-    return OnnxFile(card, sha256)
+    return OnnxFile(card, sha256, found.matmuls and found.precision != "fp32")
 
 
 @dataclass
@@ -130,6 +132,7 @@ class _Found:
     external: bool
     precision: str
     constants: dict[str, bytes]
+    matmuls: bool
 
 
 def _verified(content: bytes, path: Path | str) -> tuple[str, bool]:
@@ -184,8 +187,9 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _scan(content: bytes) -> _Found:
     """Walk through a model. Raises ValueError where it is not one."""
-    card, external, precisions, constants = None, False, {"fp32"}, {}
+    card, external, precisions, constants, matmuls = None, False, {"fp32"}, {}, False
     for kind, fields in _messages(content):
+        matmuls = matmuls or (kind == "node" and fields.get(4) == b"MatMul")
         if kind == "property" and fields.get(1) == CARD_KEY.encode():
             card = _bytes(fields.get(2))
         elif kind == "node" and fields.get(4) in _QUANTIZERS:
@@ -199,7 +203,7 @@ def _scan(content: bytes) -> _Found:
             if fields.get(8) in (b"mean", b"std"):
                 constants[_bytes(fields[8]).decode()] = _bytes(fields.get(9))
     precision = next(each for each in ("int8", "fp16", "fp32") if each in precisions)
-    return _Found(card, external, precision, constants)
+    return _Found(card, external, precision, constants, matmuls)
 
 
 def _bytes(value: int | memoryview | None) -> bytes:

@@ -18,7 +18,7 @@ from reid_edge.errors import InputError, ModelError
 from .base import as_input, check_batch, check_embeddings, not_open
 from .facts import EngineFacts, board_versions
 from .onnx_file import checked_file
-from .ort import executed_nodes, import_onnxruntime, one_line, open_file
+from .ort import CRASHES_ON_CASTS, executed_nodes, import_onnxruntime, one_line, open_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -108,7 +108,8 @@ class OnnxEngine:
     def __enter__(self) -> OnnxEngine:
         # ONNX Runtime reads the file once more: given its bytes, it would keep them beside two copies of its own.
         with checked_file(self.path) as file:
-            session = open_file(self.path, self._threads, self._providers, self._allow_fallback)
+            without = CRASHES_ON_CASTS if file.rounds_matmuls else ()
+            session = open_file(self.path, self._threads, self._providers, self._allow_fallback, without)
         if not file.card.sealed:
             logger.warning(
                 "%s has no seal, as files of earlier versions, and damage may go unseen: export it again", self.path

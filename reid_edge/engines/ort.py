@@ -17,9 +17,13 @@ from reid_edge.errors import InputError, ModelError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["executed_nodes", "import_onnxruntime", "one_line", "open_file", "session_options"]
+__all__ = ["CRASHES_ON_CASTS", "executed_nodes", "import_onnxruntime", "one_line", "open_file", "session_options"]
 
 logger = logging.getLogger(__name__)
+
+CRASHES_ON_CASTS = ("NchwcTransformer",)
+"""Optimisers to leave out for matmuls behind a cast from FP16: from 1.24 on a session of one ends the process on x86
+(https://github.com/microsoft/onnxruntime/issues/28392). FP16 gains nothing on a CPU, which computes it in FP32."""
 
 _CPU = "CPUExecutionProvider"
 _UNASKED = ("CUDAExecutionProvider", _CPU)
@@ -46,12 +50,16 @@ def session_options(threads: int | None = None) -> Any:
 
 
 def open_file(
-    path: Path, threads: int | None, providers: Sequence[str] | None, allow_fallback: bool = False
+    path: Path,
+    threads: int | None,
+    providers: Sequence[str] | None,
+    allow_fallback: bool = False,
+    without: Sequence[str] = (),
 ) -> InferenceSession:
     """A session of the ONNX file ``path`` on ``providers``, best first; None is CUDA where the wheel has it, then CPU.
 
     Where the first of ``providers`` does not run the model, InputError is raised, unless ``allow_fallback`` permits the
-    others; then, and where none was named, a note says so. Raises ModelError for a file that cannot be opened,
+    others; then, and where none was named, a note says so. ``without`` names optimisers to leave out. Raises ModelError for a file that cannot be opened,
     MissingExtraError without ONNX Runtime.
     """
     runtime = import_onnxruntime()
@@ -61,7 +69,7 @@ def open_file(
     chosen = _available(providers, runtime.get_available_providers(), allow_fallback)
     options = session_options(threads)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = _opened(runtime, path, options, chosen, allow_fallback)
+    session = _opened(runtime, path, options, chosen, allow_fallback, without)
     session.disable_fallback()  # a GPU that fails later is an error, not a slower row
     _check_executed(session, path, (providers or chosen)[0], allow_fallback)
     return session
@@ -93,15 +101,19 @@ def _available(wanted: Sequence[str] | None, available: Sequence[str], allow_fal
     return found
 
 
-def _opened(runtime: Any, path: Path, options: Any, providers: list[str], falls_back: bool) -> InferenceSession:
+def _opened(
+    runtime: Any, path: Path, options: Any, providers: list[str], falls_back: bool, without: Sequence[str]
+) -> InferenceSession:
     """A session; where ``falls_back``, on the CPU if the other ``providers`` fail."""
     try:
         # Its own fallback prints a banner, and takes providers that nobody named.
-        return runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return runtime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0, disabled_optimizers=list(without)
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         if falls_back and providers[0] != _CPU and _CPU in providers:
             logger.warning("ONNX Runtime failed on %s (%s)", providers[0], one_line(error))
-            return _opened(runtime, path, options, [_CPU], falls_back)
+            return _opened(runtime, path, options, [_CPU], falls_back, without)
         remedy = "copy or export the model again" if providers[0] == _CPU else f"{_SETUP}, or name {_CPU} alone"
         failed = f"ONNX Runtime {runtime.__version__} cannot open it ({one_line(error)})"
         raise ModelError(f"{path}: {failed}: {remedy}") from None
