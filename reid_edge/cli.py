@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, evaluate, export, import_model, pairs, search, studies, train, verify_export
+from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
 from .commands.help import HelpGroup
 from .core.log import printable, show_messages
@@ -174,7 +174,7 @@ _COMMANDS = (
         export.export,
         "export runs/osnet/model.pth --out models --fp16 --int8 --calibrate Market-1501 --data Market-1501",
     ),
-    (app, "Models", "import", import_model.import_model, "import osnet.onnx --preset torchreid --out models"),
+    (app, "Models", "import", adopt.import_model, "import osnet.onnx --preset torchreid --out models"),
     (
         app,
         "Models",

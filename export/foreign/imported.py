@@ -20,7 +20,7 @@ from reid_edge.core.locks import locked
 from reid_edge.core.progress import phase
 from reid_edge.engines.onnxruntime import OnnxEngine
 from reid_edge.errors import GateError, InputError, ModelError
-from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.graph import OPSET, Graph
 from reid_edge.export.graph.io import write_onnx
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.crops import ParityCrops
@@ -28,7 +28,7 @@ from reid_edge.export.parity.gate import Parity, check_parity
 from reid_edge.export.parity.limits import Thresholds
 
 from .original import Original, embedding_of
-from .plain import OPSET, plain_graph
+from .plain import plain_graph
 from .preprocessing import Preprocessing
 from .read import Foreign, failure, read_foreign
 from .wrap import ends_in_norm, wrapped
@@ -114,7 +114,7 @@ def import_file(
     notes = _notes(foreign, plain.opset, normalised)
     return ImportReport(
         path=written,
-        card=card.with_(parity=parity.to_dict()),
+        card=card.with_(parity=parity.to_dict(), sealed=True),
         parity=parity,
         bytes=written.stat().st_size,
         seconds=time.perf_counter() - started,

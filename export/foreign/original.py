@@ -110,6 +110,6 @@ def _with_output(model: ModelProto, value: str) -> ModelProto:
     """The model itself where ``value`` is an output of it, else a copy that gives it."""
     if value in [output.name for output in model.graph.output]:
         return model
-    copied = ModelProto.FromString(model.SerializeToString())
+    copied: ModelProto = ModelProto.FromString(model.SerializeToString())
     copied.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
     return copied

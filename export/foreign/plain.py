@@ -11,14 +11,11 @@ import onnx
 from onnx import ModelProto, NodeProto, numpy_helper, shape_inference, version_converter
 
 from reid_edge.errors import ModelError
-from reid_edge.export.graph.graph import Array, attribute
+from reid_edge.export.graph.graph import OPSET, Array, attribute
 
 from .read import Foreign, failure
 
-__all__ = ["OPSET", "Plain", "plain_graph"]
-
-OPSET = 18
-"""What TensorRT 10.3, the oldest version supported here, reads in full."""
+__all__ = ["Plain", "plain_graph"]
 
 _TAKEN = re.compile(r"(\.(int8|scale|zero|dq|q|fp16)|_(quantized|fp16|fp32|read|exact))$")
 """Ends of names that later passes give to what they add."""
@@ -58,7 +55,7 @@ def plain_graph(foreign: Foreign, embedding: str, size: tuple[int, int]) -> Plai
 
 def _sized(foreign: Foreign, size: tuple[int, int]) -> ModelProto:
     """A copy without what is known of shapes, whose input has the height and width of ``size``."""
-    model = ModelProto.FromString(foreign.model.SerializeToString())
+    model: ModelProto = ModelProto.FromString(foreign.model.SerializeToString())
     del model.graph.value_info[:]
     value = next(value for value in model.graph.input if value.name == foreign.input)
     for axis, length in zip(value.type.tensor_type.shape.dim[1:], (3, *size), strict=True):
@@ -74,12 +71,13 @@ def _at_opset(model: ModelProto, foreign: Foreign) -> ModelProto:
     if foreign.opset == OPSET:
         return model
     try:
-        return version_converter.convert_version(model, OPSET)
+        converted: ModelProto = version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter's errors share no base with each other
         if foreign.opset > OPSET:
             return model
         failed = f"its opset {foreign.opset} cannot be brought to {OPSET} ({failure(error)})"
         raise ModelError(f"{foreign.path}: {failed}: export it again with opset_version={OPSET}") from None
+    return converted
 
 
 def _with_constants(model: ModelProto, foreign: Foreign, embedding: str) -> Plain:

@@ -73,7 +73,8 @@ class Preprocessing:
         """
         pixels = crops[..., ::-1] if self.channels == "bgr" else crops
         scaled = pixels.astype(np.float64) * (self.scale / 255)
-        return ((scaled - self.mean) / self.std).transpose(0, 3, 1, 2).astype(np.float32)
+        planar = ((scaled - self.mean) / self.std).transpose(0, 3, 1, 2)
+        return np.asarray(planar, np.float32)
 
 
 PRESETS: Mapping[str, Preprocessing] = {

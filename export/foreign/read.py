@@ -45,7 +45,7 @@ class Foreign:
     @property
     def opset(self) -> int:
         """The version of ONNX's operators that the file uses."""
-        return max(one.version for one in self.model.opset_import if one.domain in _OWN_DOMAINS)
+        return max(int(one.version) for one in self.model.opset_import if one.domain in _OWN_DOMAINS)
 
     @property
     def producer(self) -> str:

@@ -2,7 +2,6 @@
 
 The exporter is ``torch.onnx.export(dynamo=True)``. The older exporter, ``dynamo=False``, takes 1 s of CPU where
 this takes 6, but PyTorch has announced its removal, and its graphs are full of Identity and Constant nodes.
-Opset 18 is what TensorRT 10.3, the oldest version supported here, reads in full.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from reid_edge.training.models.deploy import DeployModel
 from reid_edge.training.models.reid_model import ReidModel
 
 from .fold import fold_batch_norms
-from .graph import Graph
+from .graph import OPSET, Graph
 
-__all__ = ["OPSET", "onnx_from_model"]
-
-OPSET = 18
+__all__ = ["onnx_from_model"]
 
 
 def onnx_from_model(model: ReidModel, card: ModelCard) -> Graph:

@@ -21,9 +21,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-__all__ = ["Array", "Graph", "attribute", "finish", "output_axis", "set_nodes"]
+__all__ = ["OPSET", "Array", "Graph", "attribute", "finish", "output_axis", "set_nodes"]
 
 Array = NDArray[Any]
+
+OPSET = 18
+"""The version of ONNX's operators in files: what TensorRT 10.3, the oldest supported here, reads in full."""
 
 _IR_VERSION = 8
 """The oldest that opset 18 may have: ONNX Runtime 1.17 and TensorRT 10.3 read it."""

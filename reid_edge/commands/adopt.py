@@ -1,4 +1,4 @@
-"""`reid-edge adopt`: the card of an engine that trtexec built, after the gate of export."""
+"""What other programs made: `reid-edge adopt` for an engine of trtexec, `reid-edge import` for an ONNX embedder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from reid_edge.errors import GateError
 
 from . import choices
 from .choices import value_of
-from .console import show, tell
-from .options import MODEL, ComparedData, Gates, Layout
+from .console import show, tell, write_json
+from .options import MODEL, ComparedData, Gates, Json, Layout, Resize, Threads, writable_folder
 
-__all__ = ["adopt"]
+__all__ = ["adopt", "import_model"]
+
+EXPECTED = "What the foreign graph expects"
+WRITTEN = "What to write"
+
+_Numbers = tuple[float, float, float]
 
 
 def adopt(
@@ -45,3 +50,85 @@ def adopt(
     if row.refused:
         raise GateError(f"{engine} gets no card: {row.refused}")
     tell(f"wrote {EngineCard.path_for(engine)}")
+
+
+def import_model(
+    model_file: Annotated[Path, typer.Argument(metavar="FOREIGN.onnx", help="FP32 ONNX embedder of another project.")],
+    out: Annotated[
+        Path,
+        typer.Option(callback=writable_folder, help="Folder for NAME_fp32.onnx.", rich_help_panel=WRITTEN),
+    ] = Path(),
+    name: Annotated[
+        str | None,
+        typer.Option(help="File name stem and architecture; the foreign file's by default.", rich_help_panel=WRITTEN),
+    ] = None,
+    preset: Annotated[
+        choices.Preset | None,
+        typer.Option(help="Project that exported it, for all of the values below.", rich_help_panel=EXPECTED),
+    ] = None,
+    input_format: Annotated[
+        choices.ForeignFormat, typer.Option(help="Input of the graph: float32 [N, 3, H, W].", rich_help_panel=EXPECTED)
+    ] = choices.ForeignFormat.NCHW_FLOAT,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="Height and width, where the graph takes any.", rich_help_panel=EXPECTED),
+    ] = None,
+    scale: Annotated[
+        choices.Scale | None, typer.Option(help="Largest pixel, before mean and std.", rich_help_panel=EXPECTED)
+    ] = None,
+    mean: Annotated[
+        _Numbers | None,
+        typer.Option(metavar="X X X", help="Subtracted, in the units of --scale.", rich_help_panel=EXPECTED),
+    ] = None,
+    std: Annotated[
+        _Numbers | None, typer.Option(metavar="X X X", help="Divided by, likewise.", rich_help_panel=EXPECTED)
+    ] = None,
+    channels: Annotated[
+        choices.Channels | None,
+        typer.Option(help="Order of channels, of --mean and --std too.", rich_help_panel=EXPECTED),
+    ] = None,
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Output, or value inside the graph, with the embeddings.", rich_help_panel=EXPECTED
+        ),
+    ] = None,
+    resize: Resize = None,
+    data: ComparedData = None,
+    layout: Layout = None,
+    gate: Gates = None,
+    threads: Threads = None,
+    json_file: Json = None,
+) -> None:
+    """Wrap another project's ONNX embedder: uint8 crops in, preprocessing and L2 norm inside, any batch, and a card.
+
+    It is written only after it gives the original's embeddings. export, eval, bench and the others then take it.
+    """
+    from reid_edge.api.import_model import import_model as import_foreign
+    from reid_edge.export.parity.limits import Checks, parse_gates
+    from reid_edge.export.report import Exported
+    from reid_edge.export.tables import exported_table
+
+    report = import_foreign(
+        model_file,
+        out,
+        preset=value_of(preset),
+        input_format=value_of(input_format),
+        size=size,
+        mean=mean,
+        std=std,
+        scale=int(scale.value) if scale else None,
+        channels=value_of(channels),
+        resize=value_of(resize),
+        embedding=embedding,
+        name=name,
+        data=data,
+        layout=value_of(layout),
+        checks=Checks(gates=parse_gates(gate or [])),
+        threads=threads,
+    )
+    row = Exported(report.path, "fp32", report.bytes, report.seconds, report.parity)
+    show(exported_table([row]), json_file)
+    for note in report.notes:
+        tell(f"{report.path.name}: {note}", json_file)
+    write_json(json_file, report.to_dict())

@@ -59,8 +59,8 @@ def open_file(
     """A session of the ONNX file ``path`` on ``providers``, best first; None is CUDA where the wheel has it, then CPU.
 
     Where the first of ``providers`` does not run the model, InputError is raised, unless ``allow_fallback`` permits the
-    others; then, and where none was named, a note says so. ``without`` names optimisers to leave out. Raises ModelError for a file that cannot be opened,
-    MissingExtraError without ONNX Runtime.
+    others; then, and where none was named, a note says so. ``without`` names optimisers to leave out. Raises ModelError
+    for a file that cannot be opened, MissingExtraError without ONNX Runtime.
     """
     runtime = import_onnxruntime()
     if not is_utf8(path):
