@@ -72,6 +72,8 @@ def read_foreign(path: Path | str) -> Foreign:
         raise ModelError(f"{path} is not an ONNX file, or an empty one: copy or export it again")
     if any(entry.key == CARD_KEY for entry in model.metadata_props):
         raise ModelError(f"{path} was written by reid-edge: give it to  reid-edge export  as it is")
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise ModelError(f"{path} has names that are not UTF-8 text: copy or export it again")
     for beside in _load_external(model, path):
         digest.update(beside)
     model = _inlined(model, path)
@@ -95,6 +97,17 @@ def described(value: onnx.ValueInfoProto) -> str:
     except KeyError:
         kind = "of an unknown type"
     return f"{value.name} {kind} [{', '.join(sizes)}]"
+
+
+def _names(model: ModelProto) -> Iterator[str | bytes]:
+    """All names that are read here; protobuf gives bytes for one that is not UTF-8."""
+    yield from (model.producer_name, model.producer_version)
+    yield from (value.name for value in (*model.graph.input, *model.graph.output, *_tensors(model)))
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (own.name for own in node.attribute)
+        yield from (text for one in node.metadata_props for text in (one.key, one.value))
+    yield from (entry.value for tensor in _tensors(model) for entry in tensor.external_data)
 
 
 def _load_external(model: ModelProto, path: Path) -> Iterator[bytes]:
