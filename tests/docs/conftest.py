@@ -47,6 +47,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages start from. Each page gets a copy."""
     torch = pytest.importorskip("torch", reason="the pages train, which needs the train extra")
     pytest.importorskip("onnxscript", reason="the pages export, which needs the export extra")
+    from helpers.foreign import write_foreign
+
     from reid_edge.data.synthetic.dataset import synthesize
     from reid_edge.training.models.registry import build_model
 
@@ -58,6 +60,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = build_model("osnet_x0_25", 1041).state_dict()
     torchreid = OrderedDict((name.removeprefix("backbone."), value) for name, value in state.items())
     torch.save(torchreid, home / "osnet_x0_25_msmt17.pth")
+    write_foreign(home / "osnet_ain.onnx")
     crops = sorted((people / "query").glob("*.jpg"))
     of_person = {crop.name[:4]: crop for crop in crops}
     (home / "gallery").mkdir()
