@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.small_network import CARD, SIDE, images_of, network, random_weights
+from helpers.tokens_network import tokens_network, tokens_weights
 
 from reid_edge.api.adopt_engine import adopt_engine
 from reid_edge.api.export_model import export_model
@@ -78,6 +79,18 @@ def test_an_engine_is_built_once_for_all_that_it_depends_on(small: Path, tmp_pat
     assert engine_from_onnx(small, tmp_path, EngineOptions(backend="tensorrt-rtx", batches=(1, 4, 9))).seconds > 0
     write_onnx(network({**random_weights(), "model.fc.0.bias": np.ones(8)}), CARD, small)
     assert engine_from_onnx(small, tmp_path, EngineOptions(backend="tensorrt-rtx", batches=(1, 4, 9))).seconds > 0
+
+
+def test_a_transformer_has_int8_and_fp16_kernels(tmp_path: Path) -> None:
+    fp32 = tokens_network(tokens_weights())
+    int8 = quantized(fp32, ranges_over(fp32, images_of(), "minmax", 1))
+    found = {}
+    for precision, graph in {"fp16": fp16_from_fp32(fp32), "int8": fp16_from_fp32(int8)}.items():
+        write_onnx(graph, CARD.with_(precision=precision), tmp_path / f"{precision}.onnx")
+        built = engine_from_onnx(tmp_path / f"{precision}.onnx", tmp_path, OPTIONS)
+        found[precision] = {kind: built.kernels(kind) for kind in ("Int8", "Half", "Float")}
+    assert found["fp16"]["Half"] >= 3 and found["fp16"]["Int8"] == found["fp16"]["Float"] == 0, found
+    assert found["int8"]["Int8"] == 3 and found["int8"]["Float"] == 0, found
 
 
 @pytest.mark.slow

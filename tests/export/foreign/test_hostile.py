@@ -216,7 +216,7 @@ def test_a_damaged_file_is_refused_or_still_the_original(tmp_path: Path, importe
     """Whatever bytes change, the outcome is a file that agrees with what the bytes say, or one of our errors."""
     whole = write_foreign(tmp_path / "whole.onnx").read_bytes()
     refused = 0
-    for kind, damaged in mutations(whole, seed=0, count=24):
+    for kind, damaged in mutations(whole, seed=0, count=12):
         path = tmp_path / f"{kind}.onnx"
         path.write_bytes(damaged)
         try:
@@ -224,4 +224,4 @@ def test_a_damaged_file_is_refused_or_still_the_original(tmp_path: Path, importe
         except ReidEdgeError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1
-    assert 12 <= refused < 24
+    assert 6 <= refused < 12

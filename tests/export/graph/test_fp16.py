@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers.small_network import images_of
+from helpers.tokens_network import BODY, SQUARES, tokens_network, tokens_weights
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
@@ -21,6 +23,7 @@ from reid_edge.export.graph.body import body_values
 from reid_edge.export.graph.fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16
 from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.io import write_onnx
+from reid_edge.export.graph.session import embed_graph
 
 Array = NDArray[Any]
 FP16, FP32 = TensorProto.FLOAT16, TensorProto.FLOAT
@@ -302,3 +305,42 @@ def test_the_simulation_rounds_every_stored_value_by_hand() -> None:
     simulated = simulated_fp16(fp16_from_fp32(Graph(proto)))
     session = onnxruntime.InferenceSession(simulated.model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert session.run(None, {"input": np.full((1, 1, 1, 1), 2049, np.float32)})[0].item() == 2050
+
+
+def test_the_body_of_a_transformer_goes_to_the_norm_or_the_pooling() -> None:
+    assert body_values(tokens_network(tokens_weights())) == BODY | {"feature"}
+    assert body_values(tokens_network(tokens_weights(), pool=True)) == BODY
+
+
+def test_sizes_are_not_cast_and_every_output_of_a_split_is_rounded() -> None:
+    graph, images = tokens_network(tokens_weights()), images_of()
+    fp16 = fp16_from_fp32(graph)
+    types = types_of(fp16)
+    assert {types[name] for name in BODY} == {FP16} and {types[name] for name in SQUARES} == {FP32}
+    assert {types[name] for name in ("sizes", "target")} == {TensorProto.INT64}
+    exact = run(graph, images)
+    stored = {node.input[0] for node in simulated_fp16(fp16).nodes if node.op_type == "Cast"}
+    assert {"q_exact", "k_exact", "v_exact"} <= stored
+    for embeddings in (embed_graph(fp16, images, 1), embed_graph(simulated_fp16(fp16), images, 1)):
+        np.testing.assert_allclose(embeddings, exact, atol=5e-3)
+        assert not np.array_equal(embeddings, exact), "nothing was rounded"
+
+
+def test_a_layer_norm_of_large_values_does_not_overflow() -> None:
+    """Tokens reach thousands, their squares millions: FP16 holds the first alone."""
+    weights = tokens_weights()
+    weights["model.patch.weight"] = weights["model.patch.weight"] * 1000
+    graph, images = tokens_network(weights), images_of()
+    fp16 = fp16_from_fp32(graph)
+    assert overflowing_layer(fp16, images) is None
+    np.testing.assert_allclose(embed_graph(simulated_fp16(fp16), images, 1), run(graph, images), atol=5e-3)
+
+
+def test_the_scales_of_a_resize_stay_in_fp32(weights: dict[str, Array]) -> None:
+    """ONNX has them in float32 beside images of any type."""
+    graph = network(weights)
+    graph.model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+    graph.model.graph.node[9].CopyFrom(helper.make_node("Resize", ["gated", "", "scales"], ["smaller"]))
+    fp16 = fp16_from_fp32(graph)
+    onnx.checker.check_model(fp16.model, full_check=True)
+    assert fp16.constants["scales"].dtype == np.float32 and "smaller" in body_values(graph)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.small_network import DIM, Array, images_of, model_of, network, run
+from helpers.tokens_network import tokens_network, tokens_weights
 from onnx import TensorProto, helper, shape_inference
 
 from reid_edge.errors import ModelError
@@ -219,3 +220,46 @@ def test_ranges_of_another_model_are_refused(weights: dict[str, Array]) -> None:
         quantized(graph, {"normal": 1.0})
     with pytest.raises(ModelError, match="the activation range of 'normal' is nan: calibrate again"):
         quantized(graph, {**dict.fromkeys(quantized_values(graph), 1.0), "normal": float("nan")})
+
+
+def test_a_matmul_has_a_scale_for_each_column() -> None:
+    """The global mean of pixels times [3, 4]: a range of 2.54 in steps of 0.02, weights in steps of their column."""
+    weight = np.array([[1.27, 0, 0.5, -2.54], [0.635, 0.0127, 0, 1], [-0.1, 0, 0.254, 0]], np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["normal", "area"], ["mean"], name="p", keepdims=0),
+        helper.make_node("MatMul", ["mean", "model.head.weight"], ["feature"], name="m"),
+    ]
+    graph, images = model_of(nodes, {"model.head.weight": weight}, dim=4), images_of()
+    assert list(graph.layers) == ["head"]
+    int8 = quantized(graph, {"mean": 2.54})
+    np.testing.assert_allclose(int8.constants["model.head.weight.scale"], [0.01, 1e-4, 0.5 / 127, 0.02], rtol=1e-5)
+    means = fake((images.astype(np.float32) / np.float32(100)).mean(axis=(1, 2)), np.float32(0.02))
+    columns = np.stack([fake(column, np.float32(np.abs(column).max() / 127)) for column in weight.T], axis=1)
+    expected = means @ columns
+    np.testing.assert_allclose(run(int8, images), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=2e-6)
+
+
+def test_attention_stays_in_float() -> None:
+    graph = tokens_network(tokens_weights())
+    assert list(graph.layers) == ["patch", "qkv", "mlp"] and not default_keep(graph)
+    int8 = quantized(graph, ranges_over(graph, images_of(), "minmax", 1))
+    made_by = {name: node.op_type for node in int8.nodes for name in node.output}
+    assert [made_by[name] for node in int8.nodes if node.op_type == "MatMul" for name in node.input] == [
+        *["DequantizeLinear"] * 2,
+        *["Split", "Transpose"],
+        *["Softmax", "Split"],
+        *["DequantizeLinear"] * 2,
+    ]
+    found = compare(run(graph, images_of()), run(int8, images_of()))
+    assert 0.99 < found.cosine_min < 1
+
+
+def test_weights_that_are_read_along_two_axes_are_refused() -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["normal", "area"], ["mean"], name="p", keepdims=0),
+        helper.make_node("MatMul", ["mean", "model.tied.weight"], ["there"], name="m"),
+        helper.make_node("Gemm", ["there", "model.tied.weight"], ["feature"], name="g", transB=1),
+    ]
+    graph = model_of(nodes, {"model.tied.weight": np.ones((3, 3))}, dim=3)
+    with pytest.raises(ModelError, match=r"model.tied.weight are read along two axes: keep their layer in float"):
+        quantized(graph, {"mean": 1.0, "there": 1.0})
