@@ -57,9 +57,11 @@ def transformer() -> Any:
 
 def timm_transformer() -> Any:
     timm = pytest.importorskip("timm", reason="pip install timm, to import a network of timm too")
-    return timm.models.vision_transformer.VisionTransformer(
+    made = timm.models.vision_transformer.VisionTransformer(
         img_size=HW, patch_size=8, embed_dim=48, depth=2, num_heads=3, num_classes=16, global_pool="avg"
     )
+    torch.nn.init.normal_(made.cls_token, std=0.02)  # timm's own, 1e-6, vanishes in FP16
+    return made
 
 
 def settled(build: Callable[[], Any], people: Path) -> Any:
@@ -122,7 +124,8 @@ def test_a_network_goes_through_every_precision(build: Any, people: Path, tmp_pa
         checks=Checks(crops=8, gates={"int8.ranking": 0.6}),  # of seven neighbours
         threads=1,
     )
-    assert [file.precision for file in made.files if not file.refused] == ["fp16", "int8"][: 1 + (build != mobilenet)]
+    passed = [file.precision for file in made.files if not file.refused]
+    assert passed == ["fp16", "int8"][: 1 + (build != mobilenet)], made.refused
 
 
 def test_the_matmuls_of_a_transformer_are_rounded_and_those_of_attention_are_not(
