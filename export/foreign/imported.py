@@ -78,13 +78,15 @@ def import_file(
     crops: ParityCrops,
     limits: Thresholds,
     *,
+    size: tuple[int, int] | None = None,
     embedding: str | None = None,
     name: str | None = None,
     threads: int | None = None,
 ) -> ImportReport:
     """Wrap the foreign file ``path`` as ``out/NAME_fp32.onnx``, once the two agree to ``limits`` on ``crops``.
 
-    Raises InputError and ModelError for a file or values that cannot be used, GateError where the two differ.
+    ``size`` is what the caller asks for, and the graph must take it; a size of the ``preprocessing`` is for graphs that
+    take any. Raises InputError and ModelError for a file or values that cannot be used, GateError where the two differ.
     """
     started = time.perf_counter()
     name = _plain_name(path, name)
@@ -94,7 +96,7 @@ def import_file(
     if written.resolve() == path.resolve():
         raise InputError(f"{written} is the file given: give another --out (out=) or --name (name=)")
     embedding = embedding_of(foreign, embedding)
-    size = _size(foreign, preprocessing)
+    size = _size(foreign, preprocessing, size)
     card = _card(foreign, embedding, name, preprocessing, size)
     images = crops.of(card)
     original = Original(foreign, embedding, preprocessing, threads)
@@ -131,13 +133,15 @@ def _plain_name(path: Path, name: str | None) -> str:
     return name
 
 
-def _size(foreign: Foreign, preprocessing: Preprocessing) -> tuple[int, int]:
-    """The graph's own height and width where they are fixed, else those given."""
+def _size(foreign: Foreign, preprocessing: Preprocessing, asked: tuple[int, int] | None) -> tuple[int, int]:
+    """The graph's own height and width where they are fixed, else those given. Raises ModelError for others."""
     own = foreign.shape[2:]
     given = preprocessing.size
     height, width = (length or (given[place] if given else 0) for place, length in enumerate(own))
     if not (height and width):
         raise ModelError(f"{foreign.path} takes images of any size: give --size HEIGHT WIDTH (size=), e.g. 256 128")
+    if asked and asked != (height, width):
+        raise ModelError(f"{foreign.path} takes images of {height} x {width} pixels alone: leave --size (size=) out")
     if not all(16 <= side <= 4096 for side in (height, width)):
         raise ModelError(f"{foreign.path} takes images of {height} x {width} pixels: 16 to 4096 are supported")
     return height, width

@@ -83,5 +83,13 @@ def import_model(
     import_onnxruntime()
     with phase(f"importing {path.name}"), open_data(data, layout, crops=checks.crops) as opened:
         return import_file(
-            path, Path(out), preprocessing, opened.crops, limits, embedding=embedding, name=name, threads=threads
+            path,
+            Path(out),
+            preprocessing,
+            opened.crops,
+            limits,
+            size=size,
+            embedding=embedding,
+            name=name,
+            threads=threads,
         )

@@ -153,7 +153,9 @@ def _changed(path: Path | str) -> ModelError:
 
 def _card(text: bytes | None, path: Path | str) -> ModelCard:
     if text is None:
-        remedy = "run  reid-edge export CHECKPOINT --out DIR  and open the .onnx it writes"
+        remedy = (
+            "run  reid-edge export CHECKPOINT --out DIR  (or  import  for another project's) and open what it writes"
+        )
         raise ModelError(f"{path} was not written by reid-edge export: {remedy}")
     try:
         return ModelCard.from_json(text.decode(), str(path))

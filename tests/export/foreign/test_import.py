@@ -201,6 +201,20 @@ def test_size_is_asked_for_where_the_graph_takes_any(tmp_path: Path, imported: A
         imported(path, **CAFFE, size=(128, 64))
 
 
+def test_a_size_that_the_graph_does_not_take_is_refused(foreign: Path, imported: Any) -> None:
+    """A preset's size is for graphs that take any: this one's own goes before it."""
+    assert imported(foreign, preset="torchreid").card.input_hw == FOREIGN_HW != PRESETS["torchreid"].size
+    with pytest.raises(ModelError, match=r"64 x 32 pixels alone: leave --size \(size=\) out"):
+        imported(foreign, preset="torchreid", size=(256, 128))
+
+
+def test_the_guide_lists_every_preset() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/import.md").read_text(encoding="utf-8")
+    for name, preset in PRESETS.items():
+        (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{name}` |")]
+        assert ("0..255" in row) == (preset.scale == 255) and f"`{preset.resize}`" in row
+
+
 def test_nothing_is_guessed() -> None:
     with pytest.raises(InputError, match=r"add --mean \(mean=\), --channels \(channels=\), or --preset torchreid"):
         preprocessing_of(None, {"scale": 1, "std": (1, 1, 1)})
