@@ -19,6 +19,8 @@ from .read import Foreign, described, failure
 __all__ = ["Original", "embedding_of"]
 
 _BATCH = 32
+_MAX_DIM = 65536
+"""As on a model card."""
 
 
 def embedding_of(foreign: Foreign, name: str | None) -> str:
@@ -100,7 +102,7 @@ class Original:
         shown = f"{self._embedding!r} is {array.dtype} {list(array.shape)} for {len(crops)} crops"
         if array.dtype != np.float32 or array.ndim < 2 or len(array) != len(crops) or not array.size:
             raise ModelError(f"{self._path}: {shown}, not float32 [N, D]: name another --embedding (embedding=)")
-        if max(array.shape[1:]) != array[0].size:
+        if max(array.shape[1:]) != array[0].size or array[0].size > _MAX_DIM:
             raise ModelError(f"{self._path}: {shown}, not one vector a crop: name another --embedding (embedding=)")
         self.rank = array.ndim
         return array.reshape(len(array), -1)

@@ -173,6 +173,11 @@ def _inlined(model: ModelProto, path: Path) -> ModelProto:
 
 
 def _check_operators(model: ModelProto, path: Path) -> None:
+    sparse = (
+        own.HasField("sparse_tensor") or own.sparse_tensors for node in model.graph.node for own in node.attribute
+    )
+    if model.graph.sparse_initializer or any(sparse):
+        raise ModelError(f"{path} has sparse weights, which are not supported: export it with dense ones")
     for node in model.graph.node:
         what = f"{path}: operator {node.op_type!r:.60}"
         if node.domain not in _OWN_DOMAINS:
