@@ -188,6 +188,18 @@ def _precisions(models: Mapping[str, tuple[str, dict[str, str]]]) -> Callable[[P
     return rows
 
 
+def _imported(work: Path) -> Rows:
+    """A file of another project: as it was imported, beside its original, and in the other precisions."""
+    made, scores = (_json(work / f"imported-{each}.json") for each in ("fp32", "eval"))
+    cosine = [made["parity"][each] for each in ("cosine_min", "cosine_p1", "cosine_mean")]
+    row = {"weights": "OSNet x0.25, MSMT17, ONNX", "precision": "FP32, imported", "MB": made["bytes"] / 1e6}
+    others = {
+        "imported fp16": ("fp16", {"precision": "FP16"}),
+        "imported int8": ("int8", {"precision": "INT8, calibrated"}),
+    }
+    return {"fp32": {**row, "cosine": cosine, **_scores(scores)}, **_precisions(others)(work)}
+
+
 LOSSES = {
     "weights": "",
     "precision": "",
@@ -399,6 +411,7 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
     "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
+    "imported": (LOSSES, _imported),
     "qat": (LOSSES, _precisions(QAT)),
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
     "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
