@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
+from .commands import adopt, bench, data, evaluate, export, inspect_model, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
 from .commands.help import HelpGroup
 from .core.log import printable, show_messages
@@ -187,6 +187,13 @@ _COMMANDS = (
         "adopt",
         adopt.adopt,
         "adopt models/osnet_x0_25_fp16_trtexec.engine --onnx models/osnet_x0_25_fp16.onnx",
+    ),
+    (
+        app,
+        "Models",
+        "inspect-model",
+        inspect_model.inspect_model,
+        "inspect-model models/osnet_x0_25_fp16.onnx --device orin-nano --device agx-orin --batch 8",
     ),
     (app, "Scores", "eval", evaluate.evaluate, "eval models/osnet_x0_25_fp32.onnx --data Market-1501 --json eval.json"),
     (

@@ -11,7 +11,7 @@ from reid_edge.errors import ModelError
 
 from .graph import Graph, attribute
 
-__all__ = ["node_macs"]
+__all__ = ["node_macs", "shapes_of_one_crop"]
 
 Shape = tuple[int, ...]
 
@@ -31,7 +31,7 @@ def node_macs(graph: Graph) -> Mapping[str, int]:
     >>> node_macs(Graph(helper.make_model(helper.make_graph([node], "one", ends[:1], ends[1:], [weight]))))
     {'y': 15}
     """
-    shapes = _shapes_of_one_crop(graph)
+    shapes = shapes_of_one_crop(graph)
     return {node.output[0]: _macs(node, shapes) for node in graph.nodes if node.op_type in {"Conv", "Gemm", "MatMul"}}
 
 
@@ -48,7 +48,7 @@ def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
     return prod(output) * first[-1]
 
 
-def _shapes_of_one_crop(graph: Graph) -> dict[str, Shape]:
+def shapes_of_one_crop(graph: Graph) -> dict[str, Shape]:
     """The shape of each value and constant with a batch of 1; an axis that stays unknown is 0."""
     model = graph.copy()
     for end in (*model.graph.input, *model.graph.output):

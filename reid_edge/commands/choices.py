@@ -17,6 +17,7 @@ __all__ = [
     "Choice",
     "FitOn",
     "InputFormat",
+    "Jetson",
     "Layout",
     "Method",
     "Part",
@@ -144,6 +145,16 @@ class Backend(Choice):
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Jetson(Choice):
+    """Devices with known limits (`reid_edge.export.roofline.devices.DEVICE_NAMES`)."""
+
+    ORIN_NANO = "orin-nano"
+    ORIN_NANO_SUPER = "orin-nano-super"
+    ORIN_NX = "orin-nx"
+    AGX_ORIN = "agx-orin"
+    THOR = "thor"
 
 
 class Recipe(Choice):
