@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from onnx import NodeProto, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from reid_edge.errors import ModelError
 
@@ -14,6 +14,9 @@ from .graph import Graph, attribute
 __all__ = ["node_macs", "shapes_of_one_crop"]
 
 Shape = tuple[int, ...]
+
+_SIZES = {TensorProto.INT64, TensorProto.INT32}
+"""Types of constants whose values decide shapes."""
 
 
 def node_macs(graph: Graph) -> Mapping[str, int]:
@@ -50,10 +53,25 @@ def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
 
 def shapes_of_one_crop(graph: Graph) -> dict[str, Shape]:
     """The shape of each value and constant with a batch of 1; an axis that stays unknown is 0."""
-    model = graph.copy()
-    for end in (*model.graph.input, *model.graph.output):
+    model = _without_weights(graph)
+    for end in (*model.graph.input[: len(graph.model.graph.input)], *model.graph.output):
         end.type.tensor_type.shape.dim[0].dim_value = 1
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     shapes = {value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in values}
     return shapes | {name: array.shape for name, array in graph.constants.items()}
+
+
+def _without_weights(graph: Graph) -> ModelProto:
+    """A copy whose float constants are inputs of their type and shape: inference would copy their values twice."""
+    model = ModelProto(ir_version=graph.model.ir_version, opset_import=graph.model.opset_import)
+    of = graph.model.graph
+    model.graph.name = of.name
+    for field, values in (("node", of.node), ("input", of.input), ("output", of.output)):
+        getattr(model.graph, field).extend(values)
+    for constant in of.initializer:
+        if constant.data_type in _SIZES:
+            model.graph.initializer.append(constant)
+        else:
+            model.graph.input.append(helper.make_tensor_value_info(constant.name, constant.data_type, constant.dims))
+    return model

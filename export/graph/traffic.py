@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
+from reid_edge.errors import ModelError
+
 from .fusion import FusedLayer, fused_layers
 from .graph import Graph
 from .macs import node_macs
 
-__all__ = ["LayerCost", "bytes_by_type", "layer_costs", "macs_by_type"]
+__all__ = ["GraphCost", "LayerCost", "bytes_by_type", "graph_cost", "layer_costs", "macs_by_type"]
 
 _SHORT = {"float32": "fp32", "float16": "fp16", "float64": "fp64"}
 _WEIGHT_ENDS = (".weight.fp16", ".weight.int8", ".weight")
@@ -45,6 +47,24 @@ class LayerCost:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: all of the above."""
         return {**asdict(self), "operators": list(self.operators), "bytes": self.bytes}
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """What one crop costs: ``layers`` that run as one kernel each, multiply-accumulates, and bytes that are moved."""
+
+    layers: int
+    macs: int
+    bytes: int
+
+
+def graph_cost(graph: Graph) -> GraphCost | None:
+    """The sums of `layer_costs` for one crop; None for a graph whose shapes are not known."""
+    try:
+        layers = layer_costs(graph)
+    except ModelError:
+        return None
+    return GraphCost(len(layers), sum(layer.macs for layer in layers), sum(layer.bytes for layer in layers))
 
 
 def layer_costs(graph: Graph, batch: int = 1) -> list[LayerCost]:
