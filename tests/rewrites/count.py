@@ -21,7 +21,7 @@ from reid_edge.export.graph.fp16 import fp16_from_fp32
 from reid_edge.export.graph.from_torch import onnx_from_model
 from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.session import embed_graph
-from reid_edge.export.graph.traffic import layer_costs
+from reid_edge.export.graph.traffic import LayerCost, layer_costs
 from reid_edge.export.roofline.devices import DEVICE_LIMITS
 from reid_edge.export.roofline.estimate import roofline
 from reid_edge.training.models.checkpoint import card_of
@@ -31,6 +31,7 @@ from .tried import TRIED
 __all__ = ["rows_of"]
 
 _DEVICE = DEVICE_LIMITS["orin-nano"]
+_BATCHES = (1, 8, 64)
 
 
 def rows_of(name: str, input_hw: tuple[int, int] = (256, 128)) -> Iterator[dict[str, Any]]:
@@ -53,13 +54,26 @@ def rows_of(name: str, input_hw: tuple[int, int] = (256, 128)) -> Iterator[dict[
             "macs": sum(layer.macs for layer in layers),
             "bytes": sum(layer.bytes for layer in layers),
             "estimated_us": roofline(layers, _DEVICE).time_us,
+            "without_copies_us": roofline([each for each in layers if not _copies(each)], _DEVICE).time_us,
             "max_error": float(np.abs(embed_graph(form, crops, threads=1) - expected).max()),
-            "nodes": _nodes(form),
+            "estimates": {} if rewrite else _estimates(fp16),
         }
 
 
-def _nodes(graph: Graph) -> int:
-    return len(graph.nodes)
+def _copies(layer: LayerCost) -> bool:
+    """A concatenation: a builder that lets the layers before it write into one buffer makes no kernel of it."""
+    return layer.operators == ("Concat",)
+
+
+def _estimates(fp16: Graph) -> dict[str, dict[str, Any]]:
+    """The estimated least time on each device, and what bounds it, by batch."""
+    found: dict[str, dict[str, Any]] = {}
+    for batch in _BATCHES:
+        layers = layer_costs(fp16, batch)
+        for name, device in DEVICE_LIMITS.items():
+            each = roofline(layers, device)
+            found.setdefault(name, {})[str(batch)] = {"us": each.time_us, "shares": each.shares}
+    return found
 
 
 def main() -> int:

@@ -189,7 +189,12 @@ def gates_in_the_projection(graph: Graph) -> Graph:
     return draft.done()
 
 
-def projections_in_expansions(graph: Graph) -> Graph:
+def projections_in_expansions_with_fewer_bytes(graph: Graph) -> Graph:
+    """The next, where one crop's map that is no longer written and read is larger than what the weights grow by."""
+    return projections_in_expansions(graph, only_fewer_bytes=True)
+
+
+def projections_in_expansions(graph: Graph, only_fewer_bytes: bool = False) -> Graph:
     """``We (Wp z + x) = [We Wp, We] [z; x]`` where only the next block's expansion reads a block's output."""
     draft = Draft(graph)
     for expand in [each for each in graph.nodes if each.op_type == "Conv" and _is_1x1(draft, each)]:
@@ -201,7 +206,11 @@ def projections_in_expansions(graph: Graph) -> Graph:
         x = next(value for value in add.input if value != project.output[0])
         name = expand.output[0]
         out, inner = draft.weight(expand)[:, :, 0, 0], draft.weight(project)[:, :, 0, 0]
-        weight = draft.constant(f"{name}_weight", np.concatenate([out @ inner, out], axis=1)[:, :, None, None])
+        both = np.concatenate([out @ inner, out], axis=1)
+        map_size = np.prod([size or 1 for size in graph.shapes[add.output[0]]])
+        if only_fewer_bytes and both.size - out.size - inner.size > 2 * map_size:
+            continue
+        weight = draft.constant(f"{name}_weight", both[:, :, None, None])
         bias = draft.constant(f"{name}_bias", out @ draft.bias(project) + draft.bias(expand))
         new = [node("Concat", [project.input[0], x], f"{name}_both", axis=1)]
         draft.replace([project, add, expand], [*new, node("Conv", [f"{name}_both", weight, bias], name)])
@@ -240,6 +249,8 @@ TRIED: dict[str, tuple[Callable[[Graph], Graph], ...]] = {
         clipped_gates,
         gates_in_the_projection,
         projections_in_expansions,
+        projections_in_expansions_with_fewer_bytes,
     ),
+    "osnet_x0_25": (),
 }
-"""By architecture."""
+"""By architecture; none of the streams of OSNet, which another pass merges."""
