@@ -34,9 +34,9 @@ _SHAPES = {TensorProto.INT64, TensorProto.BOOL}
 class FusedLayer:
     """Nodes that are expected to run as one kernel, and the values that cross its border.
 
-    ``weights`` are constants; ``reads`` are values of other layers, or the input, as (name, elements of one crop),
-    where a view has its own number of elements; ``writes`` are those of its own that others read. A value stands under
-    the name in which it is stored: a dequantised one under that of its integers.
+    ``weights`` are constants; ``reads`` are values of other layers, or the input; ``writes`` are those of its own that
+    others read: all by name, with the elements of one crop, and of a view its own. A value stands under the name in
+    which it is stored: a dequantised one under that of its integers.
     """
 
     nodes: list[NodeProto] = field(default_factory=list)
@@ -78,7 +78,8 @@ class _Fusion:
             self._place(node)
         for end in self._graph.outputs:
             value = self._stored.get(end, end)
-            self._layers[self._owner[value]].writes[value] = self._count(value)
+            if value in self._owner:
+                self._layers[self._owner[value]].writes[value] = self._count(value)
         return self._layers
 
     def _place(self, node: NodeProto) -> None:

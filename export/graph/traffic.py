@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -131,9 +131,8 @@ def _bytes(graph: Graph, values: Mapping[str, int], batch: int) -> dict[str, int
 def _precision(graph: Graph, layer: FusedLayer, macs: Mapping[str, int]) -> str:
     """The type of what the products of the layer read, or of what it writes; integers of 8 bits count as "int8"."""
     multiplies = any(node.output[0] in macs for node in layer.nodes)
-    values: Sequence[str] = list(layer.weights if multiplies and layer.weights else layer.writes)
-    largest = max(values, key=lambda value: {**layer.weights, **layer.writes}[value])
-    kind = _kind(graph, largest).name
+    values = layer.weights if multiplies and layer.weights else layer.writes
+    kind = _kind(graph, max(values, key=lambda value: values[value])).name if values else "float32"
     return "int8" if kind in {"int8", "uint8"} else _SHORT.get(kind, kind)
 
 

@@ -79,7 +79,7 @@ def cost_table(found: ModelInspection) -> Table:
     """A row per type: the multiply-accumulates computed in it, and the bytes stored in it."""
     table = _table(f"{found.path.name}, batch {found.batch}", ["M MACs", "MB moved"])
     macs, moved = found.macs, found.bytes
-    for kind in [each for each in ("fp32", "fp16", "int8", "uint8") if each in macs or each in moved]:
+    for kind in sorted({*macs, *moved}, key=lambda each: (each.startswith(("int", "uint")), each)):
         cells = (macs.get(kind, 0) / _MEGA, moved.get(kind, 0) / _MEGA)
         table.add_row(kind.upper(), *(f"{value:,.2f}" if value else "-" for value in cells))
     table.add_row("all", f"{found.total_macs / _MEGA:,.2f}", f"{sum(moved.values()) / _MEGA:,.2f}")
