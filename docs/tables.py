@@ -433,18 +433,20 @@ def _rooflines(work: Path) -> Rows:
     found: Rows = {}
     for each in _json(work / "rewrites.json"):
         for device, batches in each["estimates"].items():
-            shares = batches["1"]["shares"]
             found[f"{device} {each['model']}"] = {
                 "device": f"`{device}`",
                 "model": ARCHITECTURES[each["model"]],
                 **{f"batch {batch}, ms": one["us"] / 1e3 for batch, one in batches.items()},
-                "batch 1: compute / memory / launch, %": [
-                    100 * shares[bound] for bound in ("compute", "memory", "launch")
-                ],
+                **{f"batch {batch}: {BOUNDS}, %": _shares(batches[batch]) for batch in ("1", "64")},
             }
     return dict(sorted(found.items(), key=lambda row: list(ARCHITECTURES.values()).index(row[1]["model"])))
 
 
+def _shares(estimate: Mapping[str, Any]) -> list[float]:
+    return [100 * estimate["shares"][bound] for bound in BOUNDS.split(" / ")]
+
+
+BOUNDS = "compute / memory / launch"
 KERNELS = {
     "model": "",
     **dict.fromkeys(("kernels", "convolutions and matmuls", "pooling", "generated"), "d"),
@@ -464,7 +466,7 @@ ROOFLINES = {
     "device": "",
     "model": "",
     **dict.fromkeys((f"batch {batch}, ms" for batch in (1, 8, 64)), ".2f"),
-    "batch 1: compute / memory / launch, %": ".0f",
+    **dict.fromkeys((f"batch {batch}: {BOUNDS}, %" for batch in (1, 64)), ".0f"),
 }
 
 TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
