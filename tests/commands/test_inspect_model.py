@@ -76,3 +76,13 @@ def test_what_cannot_be_estimated_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         reid_edge.inspect_model(tmp_path / "x.onnx")
     assert _run(str(tmp_path / "none.onnx")) == 2
+
+
+def test_an_export_says_what_its_files_cost(fp32: Path, tmp_path: Path, unscored: Path) -> None:
+    report = reid_edge.export_model(fp32, tmp_path / "out", precisions=("fp16",), data=unscored)
+    (file,) = report.files
+    found = reid_edge.inspect_model(file.path, kernels=False)
+    assert file.cost is not None and set(found.macs) == {"fp16", "fp32"}
+    expected = (len(found.layers), found.total_macs, sum(found.bytes.values()))
+    assert (file.cost.layers, file.cost.macs, file.cost.bytes) == expected
+    assert report.to_dict()["files"][0]["cost"] == {"layers": 9, "macs": expected[1], "bytes": expected[2]}
