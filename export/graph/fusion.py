@@ -4,7 +4,8 @@ The rules are those of every fusing builder: a convolution, matrix product, pool
 operators after it, also the sum with a value that is there already (a skip connection); a value that grows or shrinks
 begins another layer. A rounding (QuantizeLinear, a Cast to fewer bits) belongs to the layer before it, as TensorRT
 fuses it; its opposite, reshapes and slices move nothing. What a builder really makes of a file is in its log
-(`export.engines.kernels`): this is an estimate, which tests hold beside it for the three models.
+(`export.engines.kernels`): this is an estimate, which tests hold beside it for the three models. An attention that a
+builder runs as one kernel counts as several.
 """
 
 from __future__ import annotations
