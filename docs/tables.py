@@ -405,6 +405,82 @@ def _kill(work: Path) -> Rows:
     }
 
 
+ARCHITECTURES = {"resnet50_bot": "ResNet50", "mobilenetv3_large": "MobileNetV3-Large", "osnet_x0_25": "OSNet x0.25"}
+
+
+def _kernels(work: Path) -> Rows:
+    """Where the kernels of the exported files go, a row for each model."""
+    found: Rows = {}
+    for each in _json(work / "rewrites.json"):
+        if each["rewrite"] == "as exported":
+            kinds = {"convolutions and matmuls": 0, "pooling": 0, "generated": 0}
+            for name, count in each["kinds"].items():
+                kind = "generated" if name.startswith("kgen") else "pooling" if "pool" in name else ""
+                kinds[kind or "convolutions and matmuls"] += count
+            row = {"model": ARCHITECTURES[each["model"]], "kernels": each["kernels"], **kinds}
+            found[each["model"]] = row | {"M MACs": each["macs"] / 1e6, "MB moved": each["bytes"] / 1e6}
+    return found
+
+
+def _rewrites(work: Path) -> Rows:
+    """What each rewrite makes of a file, after what is exported; times with and without copies to concatenate."""
+    found: Rows = {}
+    for each in _json(work / "rewrites.json"):
+        if each["model"] != "osnet_x0_25":
+            exported = each["rewrite"] == "as exported"
+            found[f"{each['model']} {each['rewrite']}"] = {
+                "model": ARCHITECTURES[each["model"]] if exported else "",
+                "rewrite": each["rewrite"],
+                "kernels": each["kernels"],
+                "M MACs": each["macs"] / 1e6,
+                "MB moved": each["bytes"] / 1e6,
+                "estimated ms, Orin Nano": [each[name] / 1e3 for name in ("estimated_us", "without_copies_us")],
+                "maximum error": None if exported else each["max_error"],
+            }
+    return found
+
+
+def _rooflines(work: Path) -> Rows:
+    """Estimated least times in FP16, a row for each device and model."""
+    found: Rows = {}
+    for each in _json(work / "rewrites.json"):
+        for device, batches in each["estimates"].items():
+            found[f"{device} {each['model']}"] = {
+                "device": f"`{device}`",
+                "model": ARCHITECTURES[each["model"]],
+                **{f"batch {batch}, ms": one["us"] / 1e3 for batch, one in batches.items()},
+                **{f"batch {batch}: {BOUNDS}, %": _shares(batches[batch]) for batch in ("1", "64")},
+            }
+    return dict(sorted(found.items(), key=lambda row: list(ARCHITECTURES.values()).index(row[1]["model"])))
+
+
+def _shares(estimate: Mapping[str, Any]) -> list[float]:
+    return [100 * estimate["shares"][bound] for bound in BOUNDS.split(" / ")]
+
+
+BOUNDS = "compute / memory / launch"
+KERNELS = {
+    "model": "",
+    **dict.fromkeys(("kernels", "convolutions and matmuls", "pooling", "generated"), "d"),
+    "M MACs": ",.0f",
+    "MB moved": ".1f",
+}
+REWRITES = {
+    "model": "",
+    "rewrite": "",
+    "kernels": "d",
+    "M MACs": ",.0f",
+    "MB moved": ".1f",
+    "estimated ms, Orin Nano": ".3f",
+    "maximum error": ".0e",
+}
+ROOFLINES = {
+    "device": "",
+    "model": "",
+    **dict.fromkeys((f"batch {batch}, ms" for batch in (1, 8, 64)), ".2f"),
+    **dict.fromkeys((f"batch {batch}: {BOUNDS}, %" for batch in (1, 64)), ".0f"),
+}
+
 TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "gate": (GATE, _gate),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
@@ -429,5 +505,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "speed": ({"trained by": "", "images/s": ".1f", "lowest": ".1f", "highest": ".1f"}, _speed),
     "fuzz": ({"kind": "", **dict.fromkeys(("refused", "same", "valid", "bad"), ",d")}, _fuzz),
     "kill": (KILL, _kill),
+    "kernels": (KERNELS, _kernels),
+    "rewrites": (REWRITES, _rewrites),
+    "rooflines": (ROOFLINES, _rooflines),
 }
 """Formats by column, and a function from the folder with a part's outputs to the rows; by the name of the JSON file."""

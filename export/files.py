@@ -21,6 +21,7 @@ from .graph.fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16, store
 from .graph.graph import Graph
 from .graph.input_format import in_input_format
 from .graph.io import write_onnx
+from .graph.traffic import graph_cost
 from .int8.convert import int8_from_fp32
 from .int8.cpu import require_faster, time_on_cpu
 from .int8.plan import Int8Plan, plan_int8
@@ -122,7 +123,8 @@ def _written(
             error = GateError(f"{error} (the {path.name} that was there before is untouched)")
         return replace(row, seconds=time.perf_counter() - started, refused=error)
     logger.info("wrote %s", path)
-    return replace(row, bytes=path.stat().st_size, seconds=time.perf_counter() - started)
+    cost = graph_cost(draft.graph)
+    return replace(row, bytes=path.stat().st_size, seconds=time.perf_counter() - started, cost=cost)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from reid_edge.scoring.metrics import Metrics
 
 if TYPE_CHECKING:
     from .engines.build import Built
+    from .graph.traffic import GraphCost
     from .int8.sensitivity import Sensitivity
     from .parity.gate import Parity
     from .parity.recheck import Verified
@@ -24,7 +25,8 @@ class Exported:
     """A file that passed the gates, or one that did not: then ``refused`` says why, and it was not written.
 
     ``seconds`` include checks and scores. ``metrics`` are the file's scores and ``lost`` is what it loses against the
-    FP32 model; None without a data set. ``note`` is for users, as the times of an INT8 file for the CPU.
+    FP32 model; None without a data set. ``note`` is for users, as the times of an INT8 file for the CPU. ``cost`` is
+    what a crop costs.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Exported:
     lost: ScoreLoss | None = None
     note: str = ""
     refused: GateError | None = None
+    cost: GraphCost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: all of the above, mAP and CMC as fractions."""
@@ -49,6 +52,7 @@ class Exported:
             "lost": self.lost.to_dict() if self.lost else None,
             "note": self.note,
             "refused": str(self.refused) if self.refused else None,
+            "cost": asdict(self.cost) if self.cost else None,
         }
 
 

@@ -38,13 +38,14 @@ def verified_table(files: Sequence[Verified]) -> Table:
 
 
 def exported_table(files: Sequence[Exported]) -> Table:
-    """A row per file: size, seconds, difference from FP32 and the verdict of all gates."""
-    titles = ("\nMB", "\ns", *_COSINES, "\nverdict")
+    """A row per file: size, what a crop costs, seconds, difference from FP32 and the verdict of all gates."""
+    titles = ("\nMB", "M\nMACs", "MB\nmoved", "\ns", *_COSINES, "\nverdict")
     table = _table("agreement with the model in FP32", [file.path for file in files], titles)
     for file in files:
         table.add_row(
             file.path.name,
             f"{file.bytes / 1e6:.2f}" if file.bytes else "-",
+            *([f"{file.cost.macs / 1e6:.0f}", f"{file.cost.bytes / 1e6:.1f}"] if file.cost else ["-", "-"]),
             f"{file.seconds:.1f}",
             *_cosines(file.parity),
             "refused" if file.refused else "passed",
@@ -67,13 +68,16 @@ def scores_table(files: Sequence[Exported | Verified]) -> Table:
 
 def built_table(engines: Sequence[Built]) -> Table:
     """A row per engine: size, build time, and how many of its matmul and convolution layers read which type."""
-    titles = ("MB", "s", "INT8", "FP16", "FP32", "layers from")
+    titles = ("MB", "s", "kernels", "INT8", "FP16", "FP32", "layers from")
     table = _table(
         "matmul and convolution layers by the type that they read", [engine.path for engine in engines], titles
     )
     for engine in engines:
         counts = [str(engine.kernels(kind)) for kind in ("Int8", "Half", "Float")]
-        table.add_row(engine.path.name, f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", *counts, engine.source)
+        kernels = str(sum(engine.layers.values()))
+        table.add_row(
+            engine.path.name, f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", kernels, *counts, engine.source
+        )
     return table
 
 

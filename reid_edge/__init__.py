@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reid_edge.api.evaluate import evaluate
     from reid_edge.api.export_model import export_model
     from reid_edge.api.import_model import import_model
+    from reid_edge.api.inspect_model import inspect_model
     from reid_edge.api.train_model import TrainReport, train_model
     from reid_edge.api.verify_export import verify_export
     from reid_edge.benchmarks.options import BenchOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from reid_edge.export.int8.plan import Int8Options
     from reid_edge.export.parity.limits import Checks
     from reid_edge.export.report import ExportReport
+    from reid_edge.export.roofline.inspection import ModelInspection
     from reid_edge.gallery.memory import Gallery
     from reid_edge.pair_head import PairHead, verify
     from reid_edge.scoring.evaluation import Evaluation
@@ -56,6 +58,7 @@ __all__ = [
     "ImportReport",
     "Int8Options",
     "ModelCard",
+    "ModelInspection",
     "PairHead",
     "Ranking",
     "ReidEdgeError",
@@ -70,6 +73,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "import_model",
+    "inspect_model",
     "open_dataset",
     "open_engine",
     "train_model",
@@ -91,6 +95,7 @@ _HOMES = {
     "ImportReport": "export.foreign.imported",
     "Int8Options": "export.int8.plan",
     "ModelCard": "card",
+    "ModelInspection": "export.roofline.inspection",
     "PairHead": "pair_head",
     "Ranking": "data.records",
     "ReidEdgeError": "errors",
@@ -104,6 +109,7 @@ _HOMES = {
     "evaluate": "api.evaluate",
     "export_model": "api.export_model",
     "import_model": "api.import_model",
+    "inspect_model": "api.inspect_model",
     "open_dataset": "data.datasets",
     "open_engine": "engines.registry",
     "train_model": "api.train_model",

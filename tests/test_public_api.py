@@ -20,7 +20,16 @@ from reid_edge.data.synthetic.dataset import synthesize
 from reid_edge.errors import InputError, MissingExtraError, ModelError
 
 PACKAGE = Path(reid_edge.__file__).parent
-DOORS = ("bench", "evaluate", "export_model", "import_model", "open_engine", "train_model", "verify_export")
+DOORS = (
+    "bench",
+    "evaluate",
+    "export_model",
+    "import_model",
+    "inspect_model",
+    "open_engine",
+    "train_model",
+    "verify_export",
+)
 HW = (64, 32)
 
 

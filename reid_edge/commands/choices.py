@@ -19,6 +19,7 @@ __all__ = [
     "FitOn",
     "ForeignFormat",
     "InputFormat",
+    "Jetson",
     "Layout",
     "Method",
     "Part",
@@ -177,6 +178,16 @@ class Backend(Choice):
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+
+
+class Jetson(Choice):
+    """Devices with known limits (`reid_edge.export.roofline.devices.DEVICE_NAMES`)."""
+
+    ORIN_NANO = "orin-nano"
+    ORIN_NANO_SUPER = "orin-nano-super"
+    ORIN_NX = "orin-nx"
+    AGX_ORIN = "agx-orin"
+    THOR = "thor"
 
 
 class Recipe(Choice):

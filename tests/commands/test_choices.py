@@ -24,6 +24,7 @@ from reid_edge.export.handover.programs import PROGRAMS
 from reid_edge.export.int8.histogram import METHODS
 from reid_edge.export.int8.plan import RUNTIMES, UNQUANTIZED
 from reid_edge.export.int8.sensitivity import BY
+from reid_edge.export.roofline.devices import DEVICE_NAMES
 from reid_edge.training.recipe.config import TRAIN_PRECISIONS
 from reid_edge.training.recipe.recipes import RECIPES
 
@@ -43,6 +44,7 @@ LISTS: list[tuple[type[Choice], Sequence[str]]] = [
     (choices.Preset, list(PRESETS)),
     (choices.Program, PROGRAMS),
     (choices.Backend, BACKENDS),
+    (choices.Jetson, DEVICE_NAMES),
     (choices.TrainPrecision, TRAIN_PRECISIONS),
 ]
 """Each enum and the list of the library that it repeats."""

@@ -30,6 +30,7 @@ from reid_edge.export.engines.checked import build_engines, verify_or_remove
 from reid_edge.export.engines.options import EngineOptions, parse_profile
 from reid_edge.export.graph.fp16 import fp16_from_fp32
 from reid_edge.export.graph.io import write_onnx
+from reid_edge.export.graph.traffic import layer_costs, macs_by_type
 from reid_edge.export.int8.calibrate import ranges_over
 from reid_edge.export.int8.cpu import quantized_for_cpu
 from reid_edge.export.int8.layers import default_keep
@@ -37,6 +38,8 @@ from reid_edge.export.int8.qdq import quantized
 from reid_edge.export.parity.crops import ParityCrops
 
 OPTIONS = EngineOptions(backend="tensorrt-rtx", batches=(1, 4, 8))
+MOST_KERNELS = {"resnet50_bot": 57, "mobilenetv3_large": 81, "osnet_x0_25": 200}
+"""In FP16, by TensorRT-RTX 1.7.1."""
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +127,12 @@ def test_every_model_builds_in_every_precision(name: str, tmp_path: Path) -> Non
     assert built["int8"].kernels("Float") <= 2
     assert bool(built["int8 and fp32"].kernels("Float")) == bool(kept)
     assert built["fp16"].bytes < built["fp32"].bytes
+    kernels = {precision: sum(built[precision].layers.values()) for precision in ("fp32", "fp16")}
+    assert kernels["fp16"] <= MOST_KERNELS[name], "see docs/measurements/kernels.md for where they go"
+    expected = layer_costs(graphs["fp16"])
+    assert sum(macs_by_type(expected).values()) == card.macs, "the card's count is PyTorch's"
+    if name != "osnet_x0_25":  # whose gates the builder fuses in ways of its own
+        assert len(expected) == kernels["fp16"] == kernels["fp32"]
 
 
 def test_a_cpus_int8_file_is_refused_with_the_parsers_words(tmp_path: Path) -> None:
