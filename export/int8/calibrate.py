@@ -27,6 +27,7 @@ from reid_edge.export.graph.session import open_session
 from .crops import NO_CROPS, CalibrationCrops
 from .histogram import BINS, METHODS, PERCENTILE, histogram_of, peak_range
 from .layers import quantized_values
+from .slices import unsliced
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -68,9 +69,13 @@ def calibrated_ranges(
 def ranges_over(
     graph: Graph, images: NDArray[np.uint8], method: str = "mse", threads: int | None = None
 ) -> dict[str, float]:
-    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache."""
+    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache.
+
+    A slice has the activation range of what it is cut from (`slices.slices_after_rounding`).
+    """
     _check_method(method)
-    values = quantized_values(graph)
+    whole = {value: unsliced(graph, value) for value in quantized_values(graph)}
+    values = list(dict.fromkeys(whole.values()))
     session = open_session(graph.with_outputs(values), threads)
     peaks = dict.fromkeys(values, 0.0)
     for name, array in _activations(session, values, images, "finding the largest magnitudes"):
@@ -79,12 +84,13 @@ def ranges_over(
             raise ModelError(f"value {name!r} of the FP32 model is not finite on these crops: train or import it again")
     range_of = METHODS[method]
     if range_of is peak_range:
-        return peaks  # no histogram is needed
+        return {value: peaks[name] for value, name in whole.items()}  # no histogram is needed
     counts = {name: np.zeros(BINS, np.int64) for name in values}
     for name, array in _activations(session, values, images, "counting histograms"):
         if peaks[name] > 0:
             counts[name] += histogram_of(array, peaks[name])
-    return {name: range_of(counts[name], peaks[name]) for name in values}
+    ranges = {name: range_of(counts[name], peaks[name]) for name in values}
+    return {value: ranges[name] for value, name in whole.items()}
 
 
 def _check_method(method: str) -> None:
