@@ -27,7 +27,6 @@ from reid_edge.export.graph.session import open_session
 from .crops import NO_CROPS, CalibrationCrops
 from .histogram import BINS, METHODS, PERCENTILE, histogram_of, peak_range
 from .layers import quantized_values
-from .slices import unsliced
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -69,13 +68,9 @@ def calibrated_ranges(
 def ranges_over(
     graph: Graph, images: NDArray[np.uint8], method: str = "mse", threads: int | None = None
 ) -> dict[str, float]:
-    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache.
-
-    A slice has the activation range of what it is cut from (`slices.slices_after_rounding`).
-    """
+    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache."""
     _check_method(method)
-    whole = {value: unsliced(graph, value) for value in quantized_values(graph)}
-    values = list(dict.fromkeys(whole.values()))
+    values = quantized_values(graph)
     session = open_session(graph.with_outputs(values), threads)
     peaks = dict.fromkeys(values, 0.0)
     for name, array in _activations(session, values, images, "finding the largest magnitudes"):
@@ -84,13 +79,12 @@ def ranges_over(
             raise ModelError(f"value {name!r} of the FP32 model is not finite on these crops: train or import it again")
     range_of = METHODS[method]
     if range_of is peak_range:
-        return {value: peaks[name] for value, name in whole.items()}  # no histogram is needed
+        return peaks  # no histogram is needed
     counts = {name: np.zeros(BINS, np.int64) for name in values}
     for name, array in _activations(session, values, images, "counting histograms"):
         if peaks[name] > 0:
             counts[name] += histogram_of(array, peaks[name])
-    ranges = {name: range_of(counts[name], peaks[name]) for name in values}
-    return {value: ranges[name] for value, name in whole.items()}
+    return {name: range_of(counts[name], peaks[name]) for name in values}
 
 
 def _check_method(method: str) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "InputFormat",
     "Layout",
     "Method",
+    "OptimizeFor",
     "Part",
     "Program",
     "Recipe",
@@ -102,6 +103,16 @@ class Unquantized(Choice):
 
     FP16 = "fp16"
     FP32 = "fp32"
+
+
+class OptimizeFor(Choice):
+    """What the graphs of FP16 and INT8 files are optimised for (`reid_edge.export.plan.OPTIMIZE_FOR`)."""
+
+    AUTO = "auto"
+    GPU = "gpu"
+    GPU_LATENCY = "gpu-latency"
+    CPU = "cpu"
+    NONE = "none"
 
 
 class Method(Choice):

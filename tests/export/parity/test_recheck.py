@@ -39,7 +39,7 @@ INT8 = quantized(FP32, RANGES)
 REFERENCE = Reference(
     embeddings=run(FP32, IMAGES),
     crops=IMAGES,
-    weights=lambda: FP32.constants,
+    weights=lambda form: FP32.constants,
     facts={"architecture": "tiny", "resize": CARD.resize, "mean": CARD.mean},
 )
 
