@@ -200,6 +200,55 @@ LOSSES = {
 }
 
 
+def _merged(work: Path) -> Rows:
+    """A row for each form of OSNet: what TensorRT-RTX compiles of it, what it computes, and what its files lose."""
+    import numpy as np
+
+    from reid_edge.data.images import read_crops
+    from reid_edge.export.engines.build import engine_from_onnx
+    from reid_edge.export.engines.options import EngineOptions
+    from reid_edge.export.graph.io import read_graph, write_onnx
+    from reid_edge.export.graph.macs import node_macs
+    from reid_edge.export.graph.merge_streams import merge_streams
+    from reid_edge.export.graph.session import embed_graph
+
+    plain, card = read_graph(work / "models" / "msmt17_fp32.onnx")
+    crops = read_crops(sorted((work / "market1501-dev" / "query").glob("*.jpg"))[:64], card.input_hw, card.resize)
+    exact = embed_graph(plain, crops, threads=1)
+    found: Rows = {}
+    for form, name in (("", "msmt17"), ("gpu", "merged-gpu"), ("gpu-latency", "merged-gpu-latency")):
+        graph = (merge_streams(plain, form) if form else None) or plain
+        write_onnx(graph, card.with_(optimized_for=form), work / f"{name}_form_fp32.onnx")
+        files = [
+            work / f"{name}_form_fp32.onnx",
+            *(work / "models" / f"{name}_{each}.onnx" for each in ("fp16", "int8")),
+        ]
+        options = EngineOptions(backend="tensorrt-rtx")
+        kernels = [sum(engine_from_onnx(file, work / "engines", options).layers.values()) for file in files]
+        scored = {each["precision"]: each for each in _json(work / f"{name}.json")["files"]}
+        found[form or "trained"] = {
+            "form": f"`{form}`" if form else "as trained",
+            "kernels, FP32 / FP16 / INT8": kernels,
+            "M multiply-accumulates": sum(node_macs(graph).values()) / 1e6,
+            "largest difference in FP32": float(np.abs(embed_graph(graph, crops, threads=1) - exact).max()),
+            "mAP, FP16": 100 * scored["fp16"]["metrics"]["mAP"],
+            "mAP, INT8": 100 * scored["int8"]["metrics"]["mAP"],
+            "mAP lost in INT8": _interval(scored["int8"]["lost"]["mAP"]),
+        }
+    return found
+
+
+MERGED = {
+    "form": "",
+    "kernels, FP32 / FP16 / INT8": "d",
+    "M multiply-accumulates": ".0f",
+    "largest difference in FP32": ".0e",
+    "mAP, FP16": ".2f",
+    "mAP, INT8": ".2f",
+    "mAP lost in INT8": ".2f",
+}
+
+
 def _methods(work: Path) -> Rows:
     """What each calibration method loses, a row for each."""
     found: Rows = {}
@@ -401,6 +450,7 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
     "qat": (LOSSES, _precisions(QAT)),
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
+    "merged": (MERGED, _merged),
     "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
     "pairs": (PAIRS, _pairs({"pairs": "", "pairs-isotonic": ", isotonic"})),
     "pairs-facts": (PAIR_FACTS, _pair_facts("pairs")),

@@ -80,9 +80,9 @@ def _noted(source: ExportSource, why: str = "") -> Formed:
 
 
 def _as_trained_for_int8(source: ExportSource) -> ExportSource:
-    """The first form with all the layers that the card has activation ranges for."""
+    """The form with all the layers that the card has activation ranges for; of several, the one with fewest kernels."""
     ranges = source.card.quantization.get("layers", {})
-    forms = (in_form(source, form) for form in ("", *FORMS))
+    forms = (in_form(source, form) for form in ("", *reversed(FORMS)))
     return next((each for each in forms if set(ranges) <= set(each.graph.layers)), source)
 
 

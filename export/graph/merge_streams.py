@@ -14,7 +14,8 @@ Forms (`FORMS`) differ in what a level does with the streams that have ended bef
 
 - ``gpu`` slices them off: the fewest multiply-accumulates, and a kernel that copies between two levels;
 - ``gpu-latency`` reads them and multiplies them by zeros: a quarter more multiply-accumulates, and nothing between two
-  levels.
+  levels. (Passed on by an identity, which a Relu leaves alone, they take as many kernels, and twice the
+  multiply-accumulates.)
 
 Zeros on the diagonal's sides are multiplied in both, which a CPU pays for (docs/guides/export.md).
 """
@@ -82,7 +83,7 @@ class _Draft:
 
     def node(self, op_type: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         value = f"{self.name}.{name}"
-        self.nodes.append(helper.make_node(op_type, inputs, [value], name=value, **attributes))
+        self.nodes.append(helper.make_node(op_type, inputs, [value], name=f"{value}.{op_type}", **attributes))
         return value
 
     def constant(self, name: str, array: Array) -> str:
