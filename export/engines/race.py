@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from reid_edge.core.progress import track
 from reid_edge.engines.base import Engine
 from reid_edge.engines.registry import open_engine
+from reid_edge.errors import ModelError
 
 from .build import engine_from_onnx
 from .options import EngineOptions
 
 __all__ = ["fastest", "time_engines", "time_files"]
+
+logger = logging.getLogger(__name__)
 
 _WARM_UP, _RUNS = 10, 50
 _MIN_GAIN = 1.02
@@ -46,11 +49,18 @@ def fastest(times: Mapping[str, Sequence[float]]) -> str:
 def time_files(
     files: Mapping[str, Path], folder: Path, options: EngineOptions, crops: NDArray[np.uint8]
 ) -> dict[str, list[float]]:
-    """Build the engine of each ONNX file into ``folder``, and `time_engines` on the batches of the profile."""
-    options = replace(options, force=False)
-    built = {name: engine_from_onnx(file, folder, options).path for name, file in files.items()}
+    """Build the engine of each ONNX file into ``folder``, and `time_engines` on the batches of the profile.
+
+    One that cannot be built, or does not open, is logged and left out.
+    """
     with ExitStack() as stack:
-        engines = {name: stack.enter_context(open_engine(path)) for name, path in built.items()}
+        engines: dict[str, Engine] = {}
+        for name, file in files.items():
+            try:
+                built = engine_from_onnx(file, folder, options)
+                engines[name] = stack.enter_context(open_engine(built.path))
+            except ModelError as error:
+                logger.warning("%s is not timed: %s", file.stem, error)
         return time_engines(engines, options.distinct_batches, crops)
 
 
