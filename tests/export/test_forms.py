@@ -13,8 +13,10 @@ from helpers.streams_network import STREAMS_CARD, streams_network
 from reid_edge.api.export_model import export_model
 from reid_edge.api.verify_export import verify_export
 from reid_edge.card import ModelCard
+from reid_edge.engines.cuda import find_gpu
 from reid_edge.engines.onnx_file import check_content, read_content
 from reid_edge.errors import InputError, ModelError
+from reid_edge.export.engines.options import EngineOptions
 from reid_edge.export.forms import Formed, formed, in_form
 from reid_edge.export.graph.io import read_graph, write_onnx
 from reid_edge.export.graph.macs import node_macs
@@ -146,3 +148,14 @@ def test_sensitivity_is_that_of_the_form(plain: Path, unscored: Path, tmp_path: 
     )
     assert report.sensitivity is not None
     assert "backbone.conv2.0.streams.1" in str(report.to_dict()["sensitivity"])
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_auto_times_every_form(plain: Path, tmp_path: Path) -> None:
+    if not find_gpu():
+        pytest.skip("needs an NVIDIA GPU, its driver and cuda-bindings or pycuda")
+    engine = EngineOptions(batches=(1, 4, 8))
+    report = export_model(plain, tmp_path / "out", precisions=("fp16",), engine=engine, checks=CHECKS)
+    report.raise_if_refused()
+    assert "ms in batches of 1/4/8 here: as trained " in report.files[0].note
+    assert all(f"{form} " in report.files[0].note for form in ("gpu", "gpu-latency"))
