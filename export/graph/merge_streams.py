@@ -8,7 +8,7 @@ depthwise convolutions are many small kernels. Exact rewrites make a few larger 
 - the streams run side by side, level by level: the first Lites of all streams are one convolution of C channels to 4C,
   the second ones of the three that go on are one with a block for each stream on its diagonal, and so on. The sum of
   the streams goes into the 1x1 convolution after it, whose weights are repeated for each stream;
-- the gate that the streams share becomes one on all 4C channels (`gate_of_streams`).
+- the gate that the streams share becomes one on all 4C channels.
 
 Forms (`FORMS`) differ in what a level does with the streams that have ended before it:
 
@@ -17,7 +17,7 @@ Forms (`FORMS`) differ in what a level does with the streams that have ended bef
   levels. (Passed on by an identity, which a Relu leaves alone, they take as many kernels, and twice the
   multiply-accumulates.)
 
-Zeros on the diagonal's sides are multiplied in both, which a CPU pays for (docs/guides/export.md).
+Both multiply the zeros beside the diagonals, which a CPU pays for (docs/guides/export.md).
 """
 
 from __future__ import annotations

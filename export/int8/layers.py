@@ -43,8 +43,8 @@ def default_keep(graph: Graph) -> set[str]:
 def thin_layers(graph: Graph) -> set[str]:
     """The layers that gain little from INT8: convolutions of under 16 channels, and Gemms, which read a vector a crop.
 
-    NVIDIA's Model Optimizer leaves these two in float (`modelopt/onnx/quantization`); so do merged streams, where
-    TensorRT-RTX compiles a kernel less for each. One of the crops' three channels is the only such convolution there.
+    NVIDIA's Model Optimizer leaves these two in float (``modelopt/onnx/quantization``). Files with merged streams do as
+    well: TensorRT-RTX compiles a kernel less for each.
     """
     return {
         name
