@@ -212,6 +212,55 @@ LOSSES = {
 }
 
 
+def _merged(work: Path) -> Rows:
+    """A row for each form of OSNet: what TensorRT-RTX compiles of it, and how far it is from the graph as trained."""
+    import numpy as np
+
+    from reid_edge.export.engines.build import engine_from_onnx
+    from reid_edge.export.engines.options import EngineOptions
+    from reid_edge.export.graph.fp16 import fp16_from_fp32
+    from reid_edge.export.graph.io import read_graph, write_onnx
+    from reid_edge.export.graph.macs import node_macs
+    from reid_edge.export.graph.merge_streams import merge_streams
+    from reid_edge.export.graph.session import embed_graph
+    from reid_edge.export.int8.layers import default_keep, quantized_values, thin_layers
+    from reid_edge.export.int8.qdq import quantized
+    from reid_edge.export.parity.crops import ParityCrops
+
+    plain, card = read_graph(work / "models" / "plain_fp32.onnx")
+    crops = ParityCrops(count=64).of(card)
+    exact = embed_graph(plain, crops, threads=1)
+    found: Rows = {}
+    for form in ("", "gpu", "gpu-latency"):
+        graph = (merge_streams(plain, form) if form else None) or plain
+        kept = default_keep(graph) | (thin_layers(graph) if form else set())
+        ranges = dict.fromkeys(quantized_values(graph), 1.0)  # no kernel depends on them
+        files = {"fp32": graph, "fp16": fp16_from_fp32(graph), "int8": fp16_from_fp32(quantized(graph, ranges, kept))}
+        kernels = []
+        for precision, each in files.items():
+            path = work / f"merged{form}_{precision}.onnx"
+            write_onnx(each, card.with_(precision=precision, optimized_for=form), path)
+            engine = engine_from_onnx(path, work / "engines", EngineOptions(backend="tensorrt-rtx"))
+            kernels.append(sum(engine.layers.values()))
+        found[form or "trained"] = {
+            "form": f"`{form}`" if form else "as trained",
+            "kernels in FP32 / FP16 / INT8": kernels,
+            "M multiply-accumulates": sum(node_macs(graph).values()) / 1e6,
+            "M weights": sum(array.size for array in graph.constants.values()) / 1e6,
+            "largest difference of a feature": float(np.abs(embed_graph(graph, crops, threads=1) - exact).max()),
+        }
+    return found
+
+
+MERGED = {
+    "form": "",
+    "kernels in FP32 / FP16 / INT8": "d",
+    "M multiply-accumulates": ".0f",
+    "M weights": ".2f",
+    "largest difference of a feature": ".0e",
+}
+
+
 def _methods(work: Path) -> Rows:
     """What each calibration method loses, a row for each."""
     found: Rows = {}
@@ -313,6 +362,12 @@ MSMT17 = {
     "msmt17 fp32": ("fp32", {"weights": "OSNet x0.25, MSMT17", "precision": "FP32"}),
     "msmt17 fp16": ("fp16", {"precision": "FP16"}),
     "msmt17 int8": ("int8", {"precision": "INT8, calibrated"}),
+}
+FORMS = {
+    "merged-gpu fp16": ("fp16", {"weights": "MSMT17, `gpu`", "precision": "FP16"}),
+    "merged-gpu int8": ("int8", {"precision": "INT8, calibrated"}),
+    "merged-gpu-latency latency-fp16": ("fp16", {"weights": "MSMT17, `gpu-latency`", "precision": "FP16"}),
+    "merged-gpu-latency latency-int8": ("int8", {"precision": "INT8, calibrated"}),
 }
 TRAINED = {
     "osnet20 osnet-fp32": ("fp32", {"weights": "OSNet x0.25, fine-tuned", "precision": "FP32"}),
@@ -490,6 +545,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "imported": (LOSSES, _imported),
     "qat": (LOSSES, _precisions(QAT)),
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
+    "merged": (MERGED, _merged),
+    "merged-scores": (LOSSES, _precisions(FORMS)),
     "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
     "pairs": (PAIRS, _pairs({"pairs": "", "pairs-isotonic": ", isotonic"})),
     "pairs-facts": (PAIR_FACTS, _pair_facts("pairs")),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from reid_edge.card import ModelCard
@@ -17,6 +18,7 @@ from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.scoring.evaluation import evaluate
 from reid_edge.scoring.metrics import Metrics
 
+from .forms import Formed, formed
 from .graph.fp16 import fp16_from_fp32, overflowing_layer, simulated_fp16, stores_fp16
 from .graph.graph import Graph
 from .graph.input_format import in_input_format
@@ -33,7 +35,7 @@ from .plan import PRECISIONS, ExportPlan
 from .report import Exported
 from .source import ExportData, ExportSource
 
-__all__ = ["paths_of", "resolved_int8", "write_files"]
+__all__ = ["formed_sources", "paths_of", "resolved_int8", "write_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +44,30 @@ _BATCH = 32
 
 
 def write_files(
-    source: ExportSource, out: Path | str, plan: ExportPlan, data: ExportData, int8: Int8Plan | None = None
+    source: ExportSource,
+    out: Path | str,
+    plan: ExportPlan,
+    data: ExportData,
+    forms: Mapping[str, Formed] | None = None,
+    int8: Int8Plan | None = None,
 ) -> list[Exported]:
     """Write ``NAME_PRECISION.onnx`` into the folder ``out`` for each precision of the ``plan``.
 
     A file appears under its name only after `check_parity` and, where there are queries and a gallery, `check_scores`;
     one that was there before stays until then. A refused file does not stop the others: its row holds the GateError.
-    ``int8`` is ``plan.int8`` where it is resolved already. Raises InputError for a bad plan and DatasetError for crops
+    ``forms`` are those of `formed_sources` where they are chosen already, and ``int8`` is ``plan.int8`` where it is
+    resolved, for the form of INT8. Raises InputError for a bad plan and DatasetError for crops
     that cannot be read, before anything is written.
     """
     plan.check()
     paths = paths_of(source, Path(out), plan)
-    int8 = int8 or resolved_int8(source, plan, data)
+    forms = forms or formed_sources(source, plan, data)
+    int8 = int8 or resolved_int8(forms, plan, data)
     with phase("scoring the FP32 model", shown=bool(data.test)):
         base = _scores(source.file, data, plan.threads) if source.file and paths else None
     rows: list[Exported] = []
     for precision, path in paths.items():
-        rows.append(_written(source, path, plan, int8, precision, data, base))
+        rows.append(_written(forms[precision], path, plan, int8, precision, data, base))
         if precision == "fp32" and rows[-1].metrics:
             base = rows[-1].metrics
         if precision == "fp32" and rows[-1].refused:
@@ -66,10 +75,22 @@ def write_files(
     return rows
 
 
-def resolved_int8(source: ExportSource, plan: ExportPlan, data: ExportData) -> Int8Plan | None:
+def formed_sources(source: ExportSource, plan: ExportPlan, data: ExportData) -> dict[str, Formed]:
+    """The source in the form of the file of each precision that is asked for."""
+
+    def draft(precision: str, each: ExportSource) -> tuple[Graph, ModelCard]:
+        return _graph(each, plan, _int8_plan(each, plan, data), precision)
+
+    wanted = {*plan.precisions, *(["int8"] if plan.sensitivity else [])}
+    return {each: formed(source, plan, each, partial(draft, each)) for each in PRECISIONS if each in wanted}
+
+
+def resolved_int8(forms: Mapping[str, Formed], plan: ExportPlan, data: ExportData) -> Int8Plan | None:
     """The layers and calibration crops of INT8, chosen from the data set that is open; None where INT8 is not made."""
-    if not plan.sensitivity and "int8" not in plan.precisions:
-        return None
+    return _int8_plan(forms["int8"].source, plan, data) if "int8" in forms else None
+
+
+def _int8_plan(source: ExportSource, plan: ExportPlan, data: ExportData) -> Int8Plan:
     if data.calibration is None:
         return plan_int8(source.graph, source.card, plan.int8)
     return plan_int8(source.graph, source.card, plan.int8, data.calibration.dataset, data.calibration.batch)
@@ -91,7 +112,7 @@ def _path(source: ExportSource, out: Path, plan: ExportPlan, precision: str) -> 
 
 
 def _written(
-    source: ExportSource,
+    form: Formed,
     path: Path,
     plan: ExportPlan,
     int8: Int8Plan | None,
@@ -100,13 +121,13 @@ def _written(
     base: Metrics | None,
 ) -> Exported:
     """Write one file and judge it; the row of a refused one says why."""
-    limits = plan.checks.limits()
+    source, limits = form.source, plan.checks.limits()
     started = time.perf_counter()
     row = Exported(path, precision)
     try:
         with phase(f"making {path.name}"):
             draft = _draft(source, plan, int8, precision)
-        row = replace(row, note=draft.note)
+        row = replace(row, note="; ".join(filter(None, (form.note, draft.note))))
         with _named(path) as beside:
             with phase(f"comparing {path.name} with the model"):
                 parity = _agreement(draft, beside, source, limits)
@@ -139,16 +160,18 @@ class _Draft:
 
 def _draft(source: ExportSource, plan: ExportPlan, int8: Int8Plan | None, precision: str) -> _Draft:
     """The graph of a precision in its input format. Raises GateError for one that loses weights or gains no speed."""
-    note = ""
-    if precision == "int8" and int8:
-        graph, card = int8_from_fp32(source.graph, source.card, int8)
-        if plan.int8.for_runtime == "cpu":
-            note = _faster(source, graph, plan)
-    else:
-        graph = fp16_from_fp32(source.graph) if precision == "fp16" else source.graph
-        card = source.card.with_(precision=precision)
+    graph, card = _graph(source, plan, int8, precision)
+    note = _faster(source, graph, plan) if precision == "int8" and plan.int8.for_runtime == "cpu" else ""
     changed, card = in_input_format(graph, card, plan.input_format)
     return _Draft(changed, card, graph if stores_fp16(graph) else None, note)
+
+
+def _graph(source: ExportSource, plan: ExportPlan, int8: Int8Plan | None, precision: str) -> tuple[Graph, ModelCard]:
+    """The graph of a precision with its card. Raises GateError for weights that FP16 cannot hold."""
+    if precision == "int8" and int8:
+        return int8_from_fp32(source.graph, source.card, int8)
+    graph = fp16_from_fp32(source.graph) if precision == "fp16" else source.graph
+    return graph, source.card.with_(precision=precision)
 
 
 def _faster(source: ExportSource, int8: Graph, plan: ExportPlan) -> str:

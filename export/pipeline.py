@@ -17,7 +17,7 @@ from reid_edge.core.progress import phase
 from reid_edge.errors import InputError
 
 from .engines.checked import build_engines
-from .files import paths_of, resolved_int8, write_files
+from .files import formed_sources, paths_of, resolved_int8, write_files
 from .graph.io import read_graph
 from .int8.sensitivity_report import write_sensitivity
 from .plan import ExportPlan
@@ -74,13 +74,16 @@ def _made(
     """The steps in their order; engines and hand-over files are made of the ``ready`` files too."""
     report = ExportReport()
     if source:
-        int8 = resolved_int8(source, plan, data)
+        forms = formed_sources(source, plan, data)
+        int8 = resolved_int8(forms, plan, data)
         if plan.sensitivity and int8:
             name = plan.name or source.card.architecture
             with phase(f"measuring what each {plan.sensitivity} loses"):
-                lost = write_sensitivity(source.graph, int8, source.crops, by=plan.sensitivity, out=out, name=name)
+                lost = write_sensitivity(
+                    forms["int8"].source.graph, int8, source.crops, by=plan.sensitivity, out=out, name=name
+                )
             report = replace(report, sensitivity=lost)
-        report = replace(report, files=tuple(write_files(source, out, plan, data, int8)))
+        report = replace(report, files=tuple(write_files(source, out, plan, data, forms, int8)))
     passed = [*ready, *(file.path for file in report.files if not file.refused)]
     if plan.engine and passed:
         built, verified = build_engines(passed, out, plan.engine, data.crops, plan.checks.limits())

@@ -13,12 +13,16 @@ from reid_edge.errors import InputError
 
 from .engines.options import EngineOptions
 from .graph.input_format import INPUT_FORMATS
+from .graph.merge_streams import FORMS
 from .handover.programs import HandOver
 from .int8.plan import Int8Options
 from .int8.sensitivity import BY
 from .parity.limits import Checks
 
-__all__ = ["PRECISIONS", "ExportPlan"]
+__all__ = ["OPTIMIZE_FOR", "PRECISIONS", "ExportPlan"]
+
+OPTIMIZE_FOR = ("auto", *FORMS, "cpu", "none")
+"""What FP16 and INT8 files can be optimised for: `forms.formed`."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """In the order in which they are written."""
@@ -29,14 +33,15 @@ class ExportPlan:
     """What to make of a model, and how to judge it; all of it values, which `check` can refuse before any work.
 
     ``precisions`` are some of `PRECISIONS`, ``name`` is the stem of file names (None: the architecture's name),
-    ``input_format`` one of `INPUT_FORMATS`; engines are built where ``engine`` says how; ``hand_over`` names another
-    program to write files for; ``sensitivity`` is one of `int8.sensitivity.BY`, or None; ``threads`` bounds the CPU
-    threads that score files.
+    ``input_format`` one of `INPUT_FORMATS`, ``optimize_for`` one of `OPTIMIZE_FOR`; engines are built where ``engine``
+    says how; ``hand_over`` names another program to write files for; ``sensitivity`` is one of `int8.sensitivity.BY`,
+    or None; ``threads`` bounds the CPU threads that score files.
     """
 
     precisions: Sequence[str] = ("fp32",)
     name: str | None = None
     input_format: str = "nhwc-uint8"
+    optimize_for: str = "auto"
     int8: Int8Options = field(default_factory=Int8Options)
     engine: EngineOptions | None = None
     checks: Checks = field(default_factory=Checks)
@@ -51,6 +56,7 @@ class ExportPlan:
         for what, values, known in (
             ("input format", [self.input_format], INPUT_FORMATS),
             ("precision", self.precisions, PRECISIONS),
+            ("optimize for", [self.optimize_for], OPTIMIZE_FOR),
             ("sensitivity by", [self.sensitivity] if self.sensitivity else [], BY),
         ):
             for value in values:
@@ -67,6 +73,11 @@ class ExportPlan:
         if for_cpu and (self.engine or self.hand_over or self.input_format != "nhwc-uint8"):
             others = "--engine (engine=), --for (hand_over=) and --input-format (input_format=)"
             raise InputError(f"--for-runtime cpu (for_runtime=) is for ONNX Runtime: leave it out, or {others}")
+        if self.optimize_for in FORMS and set(self.precisions) <= {"fp32"} and not self.sensitivity:
+            raise InputError(
+                f"--optimize-for {self.optimize_for} (optimize_for=) is for FP16 and INT8 files, and an FP32 file "
+                "stays as trained: add --fp16 or --int8 (precisions=)"
+            )
         if self.sensitivity and self.int8.calibrate is None:
             raise InputError(
                 "INT8 needs training crops to find its activation ranges: add --calibrate DATASET (calibrate=)"

@@ -39,8 +39,10 @@ class ModelCard:
     ``mean`` and ``std`` are per RGB channel on the 0..1 scale and are already applied inside the graph; ``recipe`` is
     how it was trained, ``quantization`` the INT8 activation ranges that it was trained with (``layers``: from a layer's
     name to the range of the input of each call; ``note``), ``parity`` what the export gate measured, ``macs`` the
-    multiply-accumulates of one crop; ``weights_sha256`` is empty in files of early versions alone. ``sealed`` says that
-    the ONNX file around the card ends in its own hash (`reid_edge.engines.onnx_file`), and two cards may differ in it.
+    multiply-accumulates of one crop, ``optimized_for`` the form of a graph that was rewritten for a device
+    (`reid_edge.export.graph.merge_streams`), empty for one as trained; ``weights_sha256`` is empty in files of early
+    versions alone. ``sealed`` says that the ONNX file around the card ends in its own hash
+    (`reid_edge.engines.onnx_file`), and two cards may differ in it.
     """
 
     architecture: str
@@ -59,6 +61,7 @@ class ModelCard:
     parity: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0
     macs: int = 0
+    optimized_for: str = ""
     weights_sha256: str = ""
     made_with: str = ""
     sealed: bool = field(default=False, compare=False)
@@ -118,7 +121,7 @@ class ModelCard:
 
     def _check(self) -> None:
         text = [self.architecture, self.resize, self.precision, self.input_format, self.trained_on, self.calibration]
-        text += [self.weights_sha256, self.made_with]
+        text += [self.weights_sha256, self.made_with, self.optimized_for]
         whole = [self.embedding_dim, self.parameters, self.macs, self.schema]
         if not all(isinstance(value, str) for value in text):
             raise ValueError("a text field is not a string")
@@ -135,6 +138,8 @@ class ModelCard:
             raise ValueError(f"input format {self.input_format!r} is unknown")
         if self.precision not in ("fp32", "fp16", "int8"):
             raise ValueError(f"precision {self.precision!r} is unknown")
+        if self.optimized_for not in ("", "gpu", "gpu-latency"):
+            raise ValueError(f"form {self.optimized_for[:100]!r} (optimized_for) is unknown")
         _check_ranges(self.quantization.get("layers", {}))
         if not 1 <= self.embedding_dim <= 65536:
             raise ValueError(f"embedding_dim {self.embedding_dim} is out of range")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_edge.errors import ModelError
+from reid_edge.training.models.osnet import Gate, Lite3x3
 from reid_edge.training.models.reid_model import ReidModel
 
 __all__ = ["activation_ranges", "add_fake_quantisation"]
@@ -57,22 +58,71 @@ class _FakeQuantisedLinear(_FakeQuantised, nn.Linear):
         return functional.linear(self._input(x), self._weight(self.weight), self.bias)
 
 
+class _FakeQuantisedLite(_FakeQuantised, Lite3x3):
+    """A Lite as the dense 3x3 convolution that `export.graph.merge_streams` makes of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        dense = self.conv2.weight * self.conv1.weight  # [C, 1, 3, 3] * [C, C, 1, 1]
+        return torch.relu(self.bn(functional.conv2d(self._input(x), self._weight(dense), padding=1)))
+
+
+class _FakeQuantisedGate(_FakeQuantised, Gate):
+    """A gate whose streams are rounded, each before their sum: merged streams are summed in the convolution after."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._input(super().forward(x))
+
+
+class _FakeQuantisedWeight(_FakeQuantisedConv2d):
+    """A convolution whose input is rounded already."""
+
+    def _input(self, x: Tensor) -> Tensor:
+        return x
+
+
 def add_fake_quantisation(model: ReidModel, ranges: Mapping[str, Sequence[float]]) -> None:
     """Make the layers of ``model`` that ``ranges`` names round their inputs and weights, from now on.
 
     ``ranges`` are the largest magnitudes (amax) of a layer's input, one for each of its calls in a forward pass, in
-    their order. Parameters and state dict stay as they are. Raises ModelError for a name that is not a convolution or
-    linear layer.
+    their order. Parameters and state dict stay as they are. The levels of merged streams, as
+    ``backbone.conv2.0.streams.1``, round as `export.graph.merge_streams` makes them. Raises ModelError for a name that
+    is not a convolution or linear layer.
     """
     layers = dict(model.named_modules())
-    for name, own in ranges.items():
+    for name, own in _without_streams(layers, ranges).items():
         layer = layers.get(name)
         if not isinstance(layer, nn.Conv2d | nn.Linear) or not own:
             raise ModelError(f"{name!r} is not a layer of this {model.name} that INT8 can round: calibrate this model")
-        # The class and not a wrapper: names of parameters, copies and hooks stay as they are.
-        layer.__class__ = _FakeQuantisedConv2d if isinstance(layer, nn.Conv2d) else _FakeQuantisedLinear
-        quantised = cast(_FakeQuantised, layer)
-        quantised.ranges, quantised.calls = tuple(own), 0
+        _make(layer, _FakeQuantisedConv2d if isinstance(layer, nn.Conv2d) else _FakeQuantisedLinear, own)
+
+
+def _without_streams(
+    layers: Mapping[str, nn.Module], ranges: Mapping[str, Sequence[float]]
+) -> dict[str, Sequence[float]]:
+    """The ``ranges`` of layers that are modules; blocks with merged streams round from now on."""
+    left = dict(ranges)
+    for name in ranges:
+        block, _, level = name.rpartition(".streams.")
+        starts = [f"{block}.conv2a", *(f"{block}.conv2{stream}.0" for stream in "bcd")] if level == "0" else []
+        lites = starts or [f"{block}.conv2{stream}.{level}" for stream in "bcd"]
+        found = [layers[lite] for lite in lites if isinstance(layers.get(lite), Lite3x3)]
+        if not block or not found:
+            continue
+        own = left.pop(name)
+        for lite in found:
+            _make(lite, _FakeQuantisedLite, own)
+        joining, gate = f"{block}.conv3.conv", layers[f"{block}.gate"]
+        if joining in left and isinstance(gate, Gate):
+            _make(gate, _FakeQuantisedGate, left[joining])
+            _make(layers[joining], _FakeQuantisedWeight, left.pop(joining))
+    return left
+
+
+def _make(layer: nn.Module, kind: type[nn.Module], ranges: Sequence[float]) -> None:
+    """Make a layer one that rounds. The class and not a wrapper: names of parameters, copies and hooks stay."""
+    layer.__class__ = kind
+    quantised = cast(_FakeQuantised, layer)
+    quantised.ranges, quantised.calls = tuple(ranges), 0
 
 
 def activation_ranges(quantization: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -62,6 +62,11 @@ class EngineOptions:
         """The options for one file of several: an FP32 file's engine runs on the GPU, whatever ``dla`` says."""
         return replace(self, dla=None) if precision == "fp32" else self
 
+    @property
+    def distinct_batches(self) -> tuple[int, ...]:
+        """The batches of the profile, smallest first, each once."""
+        return tuple(sorted({*self.batches}))
+
     def facts(self) -> dict[str, Any]:
         """What an engine depends on, for its card."""
         return {

@@ -7,7 +7,9 @@ from collections.abc import Collection
 from reid_edge.errors import InputError
 from reid_edge.export.graph.graph import Graph, attribute
 
-__all__ = ["default_keep", "depthwise_layers", "gate_layers", "match_layers", "quantized_values"]
+__all__ = ["default_keep", "depthwise_layers", "gate_layers", "match_layers", "quantized_values", "thin_layers"]
+
+_THIN = 16
 
 
 def depthwise_layers(graph: Graph) -> set[str]:
@@ -36,6 +38,19 @@ def default_keep(graph: Graph) -> set[str]:
     (docs/guides/export.md).
     """
     return depthwise_layers(graph) | gate_layers(graph)
+
+
+def thin_layers(graph: Graph) -> set[str]:
+    """The layers that gain little from INT8: convolutions of under 16 channels, and Gemms, which read a vector a crop.
+
+    NVIDIA's Model Optimizer leaves these two in float (``modelopt/onnx/quantization``). Files with merged streams do as
+    well: TensorRT-RTX compiles a kernel less for each.
+    """
+    return {
+        name
+        for name, nodes in graph.layers.items()
+        if nodes[0].op_type == "Gemm" or graph.constants[nodes[0].input[1]].shape[1] < _THIN
+    }
 
 
 def match_layers(graph: Graph, names: Collection[str]) -> set[str]:

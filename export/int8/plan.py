@@ -22,7 +22,7 @@ from reid_edge.export.graph.graph import Graph
 from .calibrate import calibrated_ranges
 from .crops import CalibrationCrops, ReadCrops, calibration_crops
 from .histogram import METHODS
-from .layers import default_keep, match_layers
+from .layers import default_keep, match_layers, thin_layers
 
 __all__ = ["RUNTIMES", "UNQUANTIZED", "Int8Options", "Int8Plan", "open_calibration", "plan_int8"]
 
@@ -129,7 +129,7 @@ def plan_int8(
     options.check()
     if dataset is None and options.uses_ranges_of(card):
         return _trained_plan(graph, card, options)
-    kept = frozenset(_kept(graph, options.keep))
+    kept = frozenset(_kept(graph, options.keep, merged=bool(card.optimized_for)))
     dataset = dataset or open_calibration(options)
     chosen = calibration_crops(dataset, options.count, options.seed)
     crops = CalibrationCrops(chosen, dataset.name, options.seed, card.input_hw, card.resize, read)
@@ -143,9 +143,9 @@ def open_calibration(options: Int8Options) -> Dataset:
     return open_dataset(options.calibrate, options.layout)
 
 
-def _kept(graph: Graph, keep: tuple[str, ...] | None) -> set[str]:
+def _kept(graph: Graph, keep: tuple[str, ...] | None, *, merged: bool) -> set[str]:
     names = ("default",) if keep is None else keep
-    defaults = default_keep(graph) if "default" in names else set()
+    defaults = default_keep(graph) | (thin_layers(graph) if merged else set()) if "default" in names else set()
     return defaults | match_layers(graph, [name for name in names if name != "default"])
 
 
@@ -172,6 +172,11 @@ def _trained_plan(graph: Graph, card: ModelCard, options: Int8Options) -> Int8Pl
     if len(kept) == len(graph.layers):
         raise ModelError(
             "this model's card has activation ranges for none of its layers: add --calibrate DATASET (calibrate=)"
+        )
+    if other := sorted(set(by_layer) - set(graph.layers)):
+        raise InputError(
+            f"this model was trained for INT8 in another form, with a layer {other[0][:100]!r}: give that form as "
+            "--optimize-for (optimize_for=), or --calibrate (calibrate=)"
         )
     note = str(card.quantization.get("note", ""))[:2000]
     return Int8Plan(options=options, kept=kept, trained=ranges, trained_note=note)

@@ -41,13 +41,14 @@ class Reference:
     """What files must agree with: ``embeddings`` float32 [N, D] of ``crops`` uint8 [N, H, W, 3].
 
     ``facts`` are what their cards must say too, by the field of `ModelCard`; ``weights`` gives the constants of the
-    FP32 graph by name, and is called where a file rounds them. Where ``scores`` are given, those of the model on the
-    data set ``test`` with its crops resized by ``resize``, files are scored there too.
+    FP32 graph by name in a form (`ModelCard.optimized_for`), and is called where a file rounds them. Where ``scores``
+    are given, those of the model on the data set ``test`` with its crops resized by ``resize``, files are scored there
+    too.
     """
 
     embeddings: Embeddings = field(repr=False)
     crops: NDArray[np.uint8] = field(repr=False)
-    weights: Callable[[], Mapping[str, NDArray[Any]]]
+    weights: Callable[[str], Mapping[str, NDArray[Any]]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     test: TestSet | None = field(default=None, repr=False)
     resize: str | None = None
@@ -191,7 +192,7 @@ def _beneath_rounding(
 
     embeddings, crops = reference.embeddings, reference.crops
     with phase("without its rounding"):
-        check_structure(graph, card, reference.weights(), embeddings, crops, limits["fp32"])
+        check_structure(graph, card, reference.weights(card.optimized_for), embeddings, crops, limits["fp32"])
     if not stores_fp16(graph):
         return parity
     with scratch_folder() as folder, phase("with every value rounded to FP16"):

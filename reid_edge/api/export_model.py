@@ -43,6 +43,7 @@ def export_model(
     layout: str | None = None,
     resize: str | None = None,
     input_format: str | None = None,
+    optimize_for: str = "auto",
     int8: Int8Options | None = None,
     engine: EngineOptions | None = None,
     checks: Checks | None = None,
@@ -58,6 +59,9 @@ def export_model(
 
     ``data``, with its ``layout``, is the data set that files are compared and scored on (None: drawn crops, no scores);
     ``resize`` replaces the card's; ``input_format`` is "nhwc-uint8" or "nchw-float" (None: what ``hand_over`` needs).
+    ``optimize_for`` is the form of FP16 and INT8 files: "gpu" or "gpu-latency" merge OSNet's streams for tensor cores,
+    "cpu" and "none" leave the graph as trained, and "auto" takes the fastest where engines are built on a GPU, else as
+    trained.
     ``int8`` says how INT8 is made, ``checks`` how strictly files are judged. With ``engine``, TensorRT engines are
     built, and verified where there is a GPU. ``hand_over`` is another program to write files for: "deepstream",
     "triton" or "trtexec", or a `HandOver` with its batches. ``sensitivity`` ("layer" or "block") measures what each
@@ -88,7 +92,7 @@ def export_model(
     is_onnx = path is not None and not is_checkpoint(path)
     if is_onnx and (arch or resize):
         raise InputError("an ONNX file of reid-edge names its own: leave --arch (arch=) and --resize (resize=) out")
-    plan = _plan(precisions, name, input_format, int8, engine, checks, hand_over, sensitivity, threads)
+    plan = _plan(precisions, name, input_format, optimize_for, int8, engine, checks, hand_over, sensitivity, threads)
     plan.check()
     if arch:
         check_architecture(arch)
@@ -150,6 +154,7 @@ def _plan(
     precisions: Sequence[str],
     name: str | None,
     input_format: str | None,
+    optimize_for: str,
     int8: Int8Options | None,
     engine: EngineOptions | None,
     checks: Checks | None,
@@ -170,6 +175,7 @@ def _plan(
         precisions=tuple(precisions),
         name=name,
         input_format=chosen_input_format(input_format, hand_over.program if hand_over else None),
+        optimize_for=optimize_for,
         int8=replace(int8, threads=int8.threads or threads, keep=_named(int8.keep)),
         engine=engine,
         checks=checks or Checks(),

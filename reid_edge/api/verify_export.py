@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reid_edge.data.datasets import Dataset
+    from reid_edge.export.graph.graph import Graph
     from reid_edge.export.parity.limits import Checks
     from reid_edge.export.parity.recheck import Reference, Verified
     from reid_edge.export.source import ExportData
@@ -81,7 +82,7 @@ def _expected(reference: Path, arch: str | None, opened: ExportData, threads: in
     return Reference(
         embeddings=embeddings,
         crops=crops,
-        weights=cache(lambda: _weights(reference, arch)),
+        weights=cache(partial(_weights, reference, arch)),
         facts={name: getattr(card, name) for name in names},
         test=opened.scored,
         resize=card.resize,
@@ -89,13 +90,21 @@ def _expected(reference: Path, arch: str | None, opened: ExportData, threads: in
     )
 
 
-def _weights(reference: Path, arch: str | None) -> Mapping[str, NDArray[Any]]:
-    """The constants of the FP32 graph of a model by name, as its exported files have them."""
+def _weights(reference: Path, arch: str | None, form: str) -> Mapping[str, NDArray[Any]]:
+    """The constants of the FP32 graph of a model by name, as its exported files of a form have them."""
+    from reid_edge.export.graph.merge_streams import merge_streams
+
+    graph = _graph(reference, arch)
+    merged = merge_streams(graph, form) if form else None
+    return (merged or graph).constants
+
+
+def _graph(reference: Path, arch: str | None) -> Graph:
     if is_checkpoint(reference):
         from reid_edge.export.graph.from_torch import onnx_from_model
         from reid_edge.training.models.checkpoint import load_model
 
-        return onnx_from_model(*load_model(reference, arch)).constants
+        return onnx_from_model(*load_model(reference, arch))
     from reid_edge.export.graph.io import read_graph
 
-    return read_graph(reference)[0].constants
+    return read_graph(reference)[0]

@@ -22,6 +22,7 @@ __all__ = [
     "Jetson",
     "Layout",
     "Method",
+    "OptimizeFor",
     "Part",
     "Preset",
     "Program",
@@ -107,6 +108,16 @@ class Unquantized(Choice):
 
     FP16 = "fp16"
     FP32 = "fp32"
+
+
+class OptimizeFor(Choice):
+    """What the graphs of FP16 and INT8 files are optimised for (`reid_edge.export.plan.OPTIMIZE_FOR`)."""
+
+    AUTO = "auto"
+    GPU = "gpu"
+    GPU_LATENCY = "gpu-latency"
+    CPU = "cpu"
+    NONE = "none"
 
 
 class Method(Choice):

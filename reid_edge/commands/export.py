@@ -60,6 +60,15 @@ def export(
             rich_help_panel=WRITTEN,
         ),
     ] = None,
+    optimize_for: Annotated[
+        choices.OptimizeFor,
+        typer.Option(
+            help="Form of OSNet's FP16 and INT8 files: streams merged for tensor cores (gpu: fewest "
+            "multiply-accumulates, gpu-latency: fewest kernels), or as trained (cpu, none). auto: with --engine on a "
+            "GPU the fastest there, else as trained. Files for a CPU, the FP32 one too, stay as trained.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = choices.OptimizeFor.AUTO,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -168,6 +177,7 @@ def export(
         layout=value_of(layout),
         resize=value_of(resize),
         input_format=value_of(input_format),
+        optimize_for=value_of(optimize_for),
         int8=quantizing,
         engine=_engine(batches, backend, workspace, timing_cache, version_compatible, dla, force) if engine else None,
         checks=Checks(gates=parse_gates(gate or []), force=force),

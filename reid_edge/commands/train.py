@@ -80,6 +80,14 @@ def train(
             rich_help_panel=START,
         ),
     ] = None,
+    merged_streams: Annotated[
+        bool,
+        typer.Option(
+            "--merged-streams",
+            help="With --qat, round where INT8 files of merged streams do (export --optimize-for gpu).",
+            rich_help_panel=START,
+        ),
+    ] = False,
     teacher: Annotated[
         Path | None,
         typer.Option(
@@ -172,7 +180,7 @@ def train(
     from reid_edge.api.train_plan import training_config
     from reid_edge.training.options import RunOptions, StartFrom, Teacher
 
-    start = StartFrom(weights=weights, finetune=finetune, qat=qat)
+    start = StartFrom(weights=weights, finetune=finetune, qat=qat, merged_streams=merged_streams)
     run = RunOptions(resume=resume, device=device, eval_every=eval_every, max_bad_crops=max_bad_crops, threads=threads)
     replaced = {
         "seed": seed,

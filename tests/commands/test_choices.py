@@ -24,6 +24,7 @@ from reid_edge.export.handover.programs import PROGRAMS
 from reid_edge.export.int8.histogram import METHODS
 from reid_edge.export.int8.plan import RUNTIMES, UNQUANTIZED
 from reid_edge.export.int8.sensitivity import BY
+from reid_edge.export.plan import OPTIMIZE_FOR
 from reid_edge.export.roofline.devices import DEVICE_NAMES
 from reid_edge.training.recipe.config import TRAIN_PRECISIONS
 from reid_edge.training.recipe.recipes import RECIPES
@@ -36,6 +37,7 @@ LISTS: list[tuple[type[Choice], Sequence[str]]] = [
     (choices.Runtime, RUNTIMES),
     (choices.Unquantized, UNQUANTIZED),
     (choices.Method, list(METHODS)),
+    (choices.OptimizeFor, OPTIMIZE_FOR),
     (choices.SensitivityBy, BY),
     (choices.InputFormat, INPUT_FORMATS),
     (choices.ForeignFormat, FOREIGN_FORMATS),

@@ -62,6 +62,6 @@ def right_files(made: Callable[[NDArray[np.uint8]], Graph], card: ModelCard, dat
     with OnnxEngine(folder / "right.onnx", threads=1) as engine:
         embeddings = engine.run(crops)
     facts = {name: getattr(card, name) for name in FACTS}
-    reference = Reference(embeddings=embeddings, crops=crops, weights=lambda: graph.constants, facts=facts)
+    reference = Reference(embeddings=embeddings, crops=crops, weights=lambda form: graph.constants, facts=facts)
     fp16 = fp16_from_fp32(graph), card.with_(precision="fp16")
     return RightFiles({"fp32": (graph, card), "fp16": fp16, "int8": int8}, reference)

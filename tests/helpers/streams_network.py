@@ -24,17 +24,21 @@ _INPUT_HW = (64, 32)
 STREAMS_CARD = ModelCard("streams", _DIM, input_hw=_INPUT_HW, weights_sha256="ab" * 32)
 
 
-def streams_network(crops: NDArray[np.uint8], seed: int = 0) -> Graph:
-    """Random weights; the last bias centres the features of ``crops`` uint8 [N, 64, 32, 3], so that they lie apart."""
-    made = _Network(np.random.default_rng(seed))
+def streams_network(crops: NDArray[np.uint8], seed: int = 0, gate_units: int | None = None) -> Graph:
+    """Random weights; the last bias centres the features of ``crops`` uint8 [N, 64, 32, 3], so that they lie apart.
+
+    With ``gate_units``, the hidden units of a gate, streams are of Lites as OSNet's: a 1x1 before each depthwise 3x3.
+    """
+    made = _Network(np.random.default_rng(seed), gate_units)
     features = embed_graph(made.graph(normalised=False), crops, threads=1)
     made.constants["model.fc.0.bias"] = -0.8 * features.mean(axis=0)
     return made.graph()
 
 
 class _Network:
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, gate_units: int | None) -> None:
         self._rng = rng
+        self._gate_units = gate_units
         self._nodes: list[NodeProto] = []
         mean, std = (np.array(x, np.float32).reshape(1, 3, 1, 1) * 255 for x in (IMAGENET_MEAN, IMAGENET_STD))
         self.constants: dict[str, NDArray[Any]] = {"mean": mean, "std": std}
@@ -73,13 +77,18 @@ class _Network:
     def _block(self, value: str, name: str) -> str:
         """Two streams of one and two depthwise convolutions, weighed by one gate, and the block's input added."""
         narrow = self._node("Relu", self._conv(value, f"{name}.conv1", _CHANNELS, _CHANNELS, 1))
-        gates = {part: self._draw(_CHANNELS, _CHANNELS, 1, 1) for part in ("fc1", "fc2")}
+        units = self._gate_units or _CHANNELS
+        gates = {"fc1": self._draw(units, _CHANNELS, 1, 1), "fc2": self._draw(_CHANNELS, units, 1, 1)}
         self.constants |= {f"model.{name}.gate.{part}.weight": weights for part, weights in gates.items()}
-        self.constants |= {f"model.{name}.gate.{part}.bias": 0.5 * self._draw(_CHANNELS) for part in gates}
+        self.constants |= {f"model.{name}.gate.{part}.bias": 0.5 * self._draw(len(gates[part])) for part in gates}
         streams = []
         for length in (1, 2):
             stream = narrow
             for step in range(length):
+                if self._gate_units:
+                    weights = f"{name}.stream{length}.{step}.pointwise"
+                    self.constants[f"model.{weights}.weight"] = self._draw(_CHANNELS, _CHANNELS, 1, 1)
+                    stream = self._node("Conv", stream, f"model.{weights}.weight")
                 stream = self._conv(stream, f"{name}.stream{length}.{step}", _CHANNELS, _CHANNELS, 3, _CHANNELS)
                 stream = self._node("Relu", stream)
             weight = self._node("ReduceMean", stream, "area")

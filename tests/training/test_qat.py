@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
 
 from helpers.networks import settled_model  # noqa: E402
+from helpers.streams_network import STREAMS_CARD, streams_network  # noqa: E402
 
+from reid_edge.api.export_model import export_model  # noqa: E402
 from reid_edge.card import ModelCard  # noqa: E402
 from reid_edge.cli import main  # noqa: E402
 from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
@@ -22,11 +24,14 @@ from reid_edge.engines.onnxruntime import OnnxEngine  # noqa: E402
 from reid_edge.errors import InputError, ModelError  # noqa: E402
 from reid_edge.export.graph.from_torch import onnx_from_model  # noqa: E402
 from reid_edge.export.graph.graph import Graph  # noqa: E402
+from reid_edge.export.graph.io import read_graph, write_onnx  # noqa: E402
+from reid_edge.export.graph.merge_streams import FORMS, merge_streams  # noqa: E402
 from reid_edge.export.int8.calibrate import ranges_over  # noqa: E402
 from reid_edge.export.int8.convert import int8_from_fp32, trained_ranges  # noqa: E402
 from reid_edge.export.int8.plan import Int8Options, plan_int8  # noqa: E402
 from reid_edge.export.int8.qdq import quantized  # noqa: E402
 from reid_edge.export.parity.crops import parity_crops  # noqa: E402
+from reid_edge.export.parity.limits import Checks  # noqa: E402
 from reid_edge.training.loop import train_step  # noqa: E402
 from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_model  # noqa: E402
 from reid_edge.training.models.registry import build_model  # noqa: E402
@@ -91,12 +96,19 @@ def test_training_rounds_where_export_rounds(name: str, people: Path) -> None:
     assert apart < 0.6 * away
 
 
-@pytest.mark.slow
-def test_each_kind_of_layer_alone_is_rounded_as_export_rounds_it(people: Path) -> None:
-    """The first, a pointwise, a depthwise, a gate that is called four times, and the last: equal up to last digits."""
+@pytest.fixture(scope="module")
+def osnet() -> tuple[ReidModel, ModelCard, Graph]:
     model = settled_model("osnet_x0_25").eval()
     card = card_of(model, input_hw=(64, 32))
-    fp32 = onnx_from_model(model, card)
+    return model, card, onnx_from_model(model, card)
+
+
+@pytest.mark.slow
+def test_each_kind_of_layer_alone_is_rounded_as_export_rounds_it(
+    osnet: tuple[ReidModel, ModelCard, Graph], people: Path
+) -> None:
+    """The first, a pointwise, a depthwise, a gate that is called four times, and the last: equal up to last digits."""
+    model, card, fp32 = osnet
     crops = parity_crops(card, people, count=8)
     exact = embedded(model, card, crops)
     every = fp32.layers
@@ -109,6 +121,54 @@ def test_each_kind_of_layer_alone_is_rounded_as_export_rounds_it(people: Path) -
         away = np.abs(exact - graph).max()
         assert np.abs(embedded(rounded, card, crops) - graph).max() < away / 20, name
     assert len(every[f"{block}.gate.fc1"]) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_merged_streams_are_rounded_as_export_rounds_them(
+    form: str, osnet: tuple[ReidModel, ModelCard, Graph], people: Path
+) -> None:
+    """The first level, which four streams share, the last, and the convolution that sums them, with its gates."""
+    model, card, fp32 = osnet
+    crops = parity_crops(card, people, count=8)
+    exact = embedded(model, card, crops)
+    merged = merge_streams(fp32, form)
+    assert merged is not None
+    every, ranges = merged.layers, ranges_over(merged, crops, "minmax")
+    block = "backbone.conv3.1"
+    for name in (f"{block}.streams.0", f"{block}.streams.1", f"{block}.streams.3", f"{block}.conv3.conv"):
+        needed = {name, f"{block}.streams.0"}  # which says that the streams are merged
+        graph = plainly(quantized(merged, ranges, [other for other in every if other not in needed]), crops)
+        rounded = copy.deepcopy(model)
+        add_fake_quantisation(rounded, {each: [ranges[node.input[0]] for node in every[each]] for each in needed})
+        away = np.abs(exact - graph).max()
+        assert np.abs(embedded(rounded, card, crops) - graph).max() < away / 20, name
+
+
+def test_a_model_trained_with_merged_streams_is_exported_with_them(people: Path, tmp_path: Path) -> None:
+    """Its ranges fit both merged forms and no other, and auto finds them."""
+    crops = np.random.default_rng(0).integers(0, 256, (16, 64, 32, 3), dtype=np.uint8)
+    plain = streams_network(crops, gate_units=1)
+    merged = merge_streams(plain, "gpu-latency")
+    assert merged is not None
+    options = Int8Options(calibrate=people, count=8)
+    ranges = trained_ranges(merged, plan_int8(merged, STREAMS_CARD.with_(optimized_for="gpu-latency"), options))
+    card = STREAMS_CARD.with_(quantization=ranges)
+    write_onnx(plain, card, tmp_path / "plain_fp32.onnx")
+    loose = Checks(gates={f"int8.{name}": 0 for name in ("cosine_min", "cosine_p1", "ranking")} | {"int8.tie": 1})
+    for optimize_for, form in (("auto", "gpu-latency"), ("gpu", "gpu")):
+        report = export_model(
+            tmp_path / "plain_fp32.onnx",
+            tmp_path / optimize_for,
+            precisions=("int8",),
+            optimize_for=optimize_for,
+            checks=replace(loose, gates={**loose.gates, "int8.max_error": 2, "int8.relative_error": 9}),
+        )
+        (file,) = report.files
+        assert not file.refused and file.note.startswith(f"streams merged for {form}, ")
+        assert read_graph(file.path)[1].optimized_for == form
+    with pytest.raises(InputError, match="trained for INT8 in another form, with a layer 'backbone.conv2.0.streams.1'"):
+        export_model(tmp_path / "plain_fp32.onnx", tmp_path / "none", precisions=("int8",), optimize_for="none")
 
 
 def test_a_rounded_layer_by_hand() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 
-__all__ = ["OSNet"]
+__all__ = ["Gate", "Lite3x3", "OSNet"]
 
 # Channels at width 1.0, as multiples of 64: the stem, then the three stages (table 1 of the paper).
 _CHANNELS = (1, 4, 6, 8)
@@ -50,11 +50,11 @@ class _OmniBlock(nn.Module):
         super().__init__()
         middle = outputs // 4
         self.conv1 = _ConvBnRelu(inputs, middle, 1)
-        self.conv2a = _Lite3x3(middle)
-        self.conv2b = nn.Sequential(*(_Lite3x3(middle) for _ in range(2)))
-        self.conv2c = nn.Sequential(*(_Lite3x3(middle) for _ in range(3)))
-        self.conv2d = nn.Sequential(*(_Lite3x3(middle) for _ in range(4)))
-        self.gate = _Gate(middle)
+        self.conv2a = Lite3x3(middle)
+        self.conv2b = nn.Sequential(*(Lite3x3(middle) for _ in range(2)))
+        self.conv2c = nn.Sequential(*(Lite3x3(middle) for _ in range(3)))
+        self.conv2d = nn.Sequential(*(Lite3x3(middle) for _ in range(4)))
+        self.gate = Gate(middle)
         self.conv3 = _ConvBn(middle, outputs)
         self.downsample = _ConvBn(inputs, outputs) if inputs != outputs else None
 
@@ -68,7 +68,7 @@ class _OmniBlock(nn.Module):
         return torch.relu(self.conv3(first) + identity)
 
 
-class _Lite3x3(nn.Module):
+class Lite3x3(nn.Module):
     """A 3x3 convolution in two steps: 1x1 linear, then 3x3 depthwise (figure 3b; MobileNet swaps them)."""
 
     def __init__(self, channels: int) -> None:
@@ -78,10 +78,11 @@ class _Lite3x3(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, h, w] to the same shape."""
         return torch.relu(self.bn(self.conv2(self.conv1(x))))
 
 
-class _Gate(nn.Module):
+class Gate(nn.Module):
     """Aggregation gate: a weight in 0..1 for each channel of each image, from its mean (section 3.2)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -90,6 +91,7 @@ class _Gate(nn.Module):
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, h, w], each channel weighed."""
         mean = x.mean((2, 3), keepdim=True)  # [N, C, 1, 1]
         return x * torch.sigmoid(self.fc2(torch.relu(self.fc1(mean))))
 

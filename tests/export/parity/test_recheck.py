@@ -39,7 +39,7 @@ INT8 = quantized(FP32, RANGES)
 REFERENCE = Reference(
     embeddings=run(FP32, IMAGES),
     crops=IMAGES,
-    weights=lambda: FP32.constants,
+    weights=lambda form: FP32.constants,
     facts={"architecture": "tiny", "resize": CARD.resize, "mean": CARD.mean},
 )
 
@@ -61,7 +61,7 @@ def test_right_files_pass_in_every_precision(graph: Graph, tmp_path: Path) -> No
 
 
 def test_the_float_weights_are_asked_for_only_where_they_were_rounded(tmp_path: Path) -> None:
-    def unknown() -> dict[str, NDArray[Any]]:
+    def unknown(form: str) -> dict[str, NDArray[Any]]:
         raise GateError("asked for")
 
     reference = replace(REFERENCE, weights=unknown)

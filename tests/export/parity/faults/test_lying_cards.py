@@ -89,7 +89,7 @@ def test_an_overflow_of_fp16_is_refused(small: RightFiles, tmp_path: Path) -> No
     write_onnx(graph, small.graphs["fp32"][1], tmp_path / "fp32.onnx")
     assert not small.refusal(tmp_path / "fp32.onnx")
     reference = small.reference
-    own = Reference(embeddings=reference.embeddings, crops=reference.crops, weights=lambda: graph.constants)
+    own = Reference(embeddings=reference.embeddings, crops=reference.crops, weights=lambda form: graph.constants)
     write_onnx(fp16_from_fp32(graph), card, tmp_path / "fp16.onnx")
     refused = RightFiles(small.graphs, own).refusal(tmp_path / "fp16.onnx")
     assert "backbone.conv2.0.stream2.0 reaches " in refused and "beyond the 65504 of FP16" in refused
