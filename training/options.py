@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reid_edge.errors import InputError
@@ -16,16 +16,20 @@ class StartFrom:
 
     ``weights`` is a reid-edge checkpoint, or a torchvision or torchreid state dict. ``finetune`` is the same with the
     recipe "finetune". ``qat`` is a model to fine-tune with INT8 fake quantisation, by the recipe "qat": its activation
-    ranges are calibrated on the training crops, and it is its own teacher in FP32, so that no labels are needed.
+    ranges are calibrated on the training crops, and it is its own teacher in FP32, so that no labels are needed;
+    with ``quantize_residuals`` what its blocks add to their outputs is rounded too.
     """
 
     weights: Path | str | None = None
     finetune: Path | str | None = None
     qat: Path | str | None = None
+    quantize_residuals: bool = False
 
     def __post_init__(self) -> None:
         if sum(path is not None for path in (self.weights, self.finetune, self.qat)) > 1:
             raise InputError("weights, finetune and qat exclude each other: give one of them")
+        if self.quantize_residuals and not self.qat:
+            raise InputError("--quantize-residuals (quantize_residuals=) is for --qat FILE (qat=): leave it out")
 
     @property
     def file(self) -> Path | None:
@@ -45,7 +49,9 @@ class StartFrom:
 
     def absolute(self) -> StartFrom:
         """The same with an absolute path."""
-        return StartFrom(**{self.option.removeprefix("--"): str(self.file.resolve())}) if self.file else self
+        if self.file is None:
+            return self
+        return replace(self, **{self.option.removeprefix("--"): str(self.file.resolve())})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Quantisation-aware training: fine-tuning with INT8 fake quantisation in the forward pass.
 
 Numbers are rounded exactly where `reid_edge.export.int8.qdq` puts its Q/DQ pairs: the input of each chosen convolution
-and linear layer (one activation range for the tensor, calibrated and then fixed), and its weights (one range for each
-output channel, of the present weights). Batch norm is folded when a model is exported; its factor scales a whole output
-channel, and the channel's range with it, so rounding before folding and after give the same.
+and linear layer (one activation range for the tensor, calibrated and then fixed), its weights (one range for each
+output channel, of the present weights), and, if it is asked for, what a block adds to its output. Batch norm is folded
+when a model is exported; its factor scales a whole output channel, and the channel's range with it, so rounding before
+folding and after give the same.
 
 Gradients pass through the rounding unchanged, and are 0 where a value is clipped (the straight-through estimator; Jacob
 et al., CVPR 2018, section 3).
@@ -21,7 +22,7 @@ from torch.nn import functional
 from reid_edge.errors import ModelError
 from reid_edge.training.models.reid_model import ReidModel
 
-__all__ = ["activation_ranges", "add_fake_quantisation"]
+__all__ = ["activation_ranges", "add_fake_quantisation", "residual_ranges"]
 
 
 class _FakeQuantised:
@@ -57,12 +58,20 @@ class _FakeQuantisedLinear(_FakeQuantised, nn.Linear):
         return functional.linear(self._input(x), self._weight(self.weight), self.bias)
 
 
-def add_fake_quantisation(model: ReidModel, ranges: Mapping[str, Sequence[float]]) -> None:
+class _FakeQuantisedSkip(_FakeQuantised, nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return self._input(x)
+
+
+def add_fake_quantisation(
+    model: ReidModel, ranges: Mapping[str, Sequence[float]], residuals: Mapping[str, Sequence[float]] | None = None
+) -> None:
     """Make the layers of ``model`` that ``ranges`` names round their inputs and weights, from now on.
 
     ``ranges`` are the largest magnitudes (amax) of a layer's input, one for each of its calls in a forward pass, in
-    their order. Parameters and state dict stay as they are. Raises ModelError for a name that is not a convolution or
-    linear layer.
+    their order. ``residuals`` are those of what a block adds to its output, by the name of the block's last layer.
+    Parameters and state dict stay as they are. Raises ModelError for a name that is not a convolution or linear layer,
+    and for one in ``residuals`` that is in no block with a residual add.
     """
     layers = dict(model.named_modules())
     for name, own in ranges.items():
@@ -73,11 +82,34 @@ def add_fake_quantisation(model: ReidModel, ranges: Mapping[str, Sequence[float]
         layer.__class__ = _FakeQuantisedConv2d if isinstance(layer, nn.Conv2d) else _FakeQuantisedLinear
         quantised = cast(_FakeQuantised, layer)
         quantised.ranges, quantised.calls = tuple(own), 0
+    for name, own in (residuals or {}).items():
+        skip = _skip_of(name, layers)
+        if skip is None or not own:
+            raise ModelError(f"{name!r} is in no block of this {model.name} that adds its input: calibrate this model")
+        skip.__class__ = _FakeQuantisedSkip
+        rounding = cast(_FakeQuantised, skip)
+        rounding.ranges, rounding.calls = tuple(own), 0
+
+
+def _skip_of(layer: str, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The module ``skip`` of the innermost block around a layer; None where there is none."""
+    words = layer.split(".")
+    around = (modules.get(".".join([*words[:end], "skip"])) for end in reversed(range(len(words))))
+    return next((module for module in around if isinstance(module, nn.Identity)), None) if layer in modules else None
 
 
 def activation_ranges(quantization: Mapping[str, Any]) -> dict[str, list[float]]:
     """The activation ranges in a card's ``quantization``, by layer. Raises ModelError when they cannot be read."""
+    return _ranges(quantization, "layers")
+
+
+def residual_ranges(quantization: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Those of what blocks add to their outputs, by the last layer of each; empty where none is rounded."""
+    return _ranges(quantization, "residuals") if quantization.get("residuals") else {}
+
+
+def _ranges(quantization: Mapping[str, Any], key: str) -> dict[str, list[float]]:
     try:
-        return {str(name): [float(value) for value in own] for name, own in quantization["layers"].items()}
+        return {str(name): [float(value) for value in own] for name, own in quantization[key].items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ModelError("this model's card has no INT8 activation ranges that can be read: calibrate again") from None

@@ -114,9 +114,7 @@ def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: b
     limit_torch_threads(run.threads)
     teacher = record.teacher or (Teacher(model=start.qat, arch=config.arch) if start.qat else None)
     begun = resume and (out / CHECKPOINT_NAME).exists()  # it holds the weights, and the ranges of INT8
-    calibrated = (
-        _calibrated(Path(start.qat), config.arch, datasets[0], run.threads) if start.qat and not begun else None
-    )
+    calibrated = _calibrated(start, config.arch, datasets[0], run.threads) if start.qat and not begun else None
     model = train(
         config,
         mixed(datasets),
@@ -136,13 +134,14 @@ def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: b
     )
 
 
-def _calibrated(checkpoint: Path, arch: str, dataset: Dataset, threads: int | None) -> dict[str, Any]:
-    """The INT8 activation ranges of a checkpoint's layers on the training crops of ``dataset``, and a note."""
+def _calibrated(start: StartFrom, arch: str, dataset: Dataset, threads: int | None) -> dict[str, Any]:
+    """The INT8 activation ranges of the layers of ``start.qat`` on the training crops of ``dataset``, and a note."""
     from reid_edge.export.graph.from_torch import onnx_from_model
     from reid_edge.export.int8.convert import trained_ranges
     from reid_edge.export.int8.plan import Int8Options, plan_int8
     from reid_edge.training.models.checkpoint import load_model
 
-    network, card = load_model(checkpoint, arch)
+    network, card = load_model(Path(start.qat or ""), arch)
     graph = onnx_from_model(network, card)
-    return trained_ranges(graph, plan_int8(graph, card, Int8Options(threads=threads), dataset))
+    options = Int8Options(threads=threads, quantize_residuals=start.quantize_residuals)
+    return trained_ranges(graph, plan_int8(graph, card, options, dataset))

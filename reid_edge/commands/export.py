@@ -94,6 +94,10 @@ def export(
         choices.Unquantized,
         typer.Option(help="Precision of layers left unquantised in the file for TensorRT.", rich_help_panel=INT8),
     ] = choices.Unquantized.FP16,
+    quantize_residuals: Annotated[
+        bool,
+        typer.Option("--quantize-residuals", help="Also round the skip input of residual adds.", rich_help_panel=INT8),
+    ] = False,
     sensitivity: Annotated[
         choices.SensitivityBy | None,
         typer.Option(help="Measure the accuracy that each layer or block loses in INT8.", rich_help_panel=INT8),
@@ -157,6 +161,7 @@ def export(
         keep=tuple(keep) if keep else None,
         for_runtime=value_of(for_runtime),
         unquantized=value_of(unquantized),
+        quantize_residuals=quantize_residuals,
     )
     report = export_model(
         model_file,
