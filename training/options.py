@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from reid_edge.errors import InputError
 
@@ -51,7 +52,8 @@ class StartFrom:
         """The same with an absolute path."""
         if self.file is None:
             return self
-        return replace(self, **{self.option.removeprefix("--"): str(self.file.resolve())})
+        absolute: dict[str, Any] = {self.option.removeprefix("--"): str(self.file.resolve())}
+        return replace(self, **absolute)
 
 
 @dataclass(frozen=True, kw_only=True)
