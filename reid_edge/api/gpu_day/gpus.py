@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-
 from typing import TYPE_CHECKING, Any
 
 from reid_edge.engines.cuda import open_cuda

@@ -1,4 +1,4 @@
-"""INT8 beside FP16 on a GPU: the decision by hand, the engine that is compared, and, where there is a GPU, the timing."""
+"""INT8 beside FP16 on a GPU: the decision by hand, the engine to compare with, and the timing where there is a GPU."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_an_int8_engine_that_is_slower_where_it_was_tuned_is_refused() -> None:
     with pytest.raises(GateError) as refused:
         require_faster_engine(times, "osnet_int8.engine")
     assert str(refused.value) == (
-        "osnet_int8.engine is slower than FP16 on this GPU (batch 1: INT8 0.40 ms, FP16 0.50 ms; batch 8: INT8 1.20 ms, "
-        "FP16 1.00 ms; batch 64: INT8 9.00 ms, FP16 9.00 ms: 0.83 x at batch 8): use the fp16 engine, "
+        "osnet_int8.engine is slower than FP16 on this GPU (batch 1: INT8 0.40 ms, FP16 0.50 ms; batch 8: "
+        "INT8 1.20 ms, FP16 1.00 ms; batch 64: INT8 9.00 ms, FP16 9.00 ms: 0.83 x at batch 8): use the fp16 engine, "
         "or add --force (force=) to keep it"
     )
 
