@@ -324,6 +324,35 @@ QAT = {
 }
 
 
+RESIDUALS = {
+    "osnet-off": {"model": "OSNet x0.25, MSMT17", "skip inputs": "float (default)"},
+    "osnet-on": {"skip inputs": "rounded"},
+    "osnet-qat": {"skip inputs": "rounded, trained for it"},
+    "resnet-off": {"model": "ResNet50 (BoT), kernels alone", "skip inputs": "float (default)"},
+    "resnet-on": {"skip inputs": "rounded"},
+    "mobilenet-off": {"model": "MobileNetV3-Large, kernels alone", "skip inputs": "float (default)"},
+    "mobilenet-on": {"skip inputs": "rounded"},
+}
+
+
+def _residuals(work: Path) -> Rows:
+    """What rounding the skip input of residual adds costs, and what TensorRT-RTX's kernels write."""
+    found: Rows = {}
+    for name, titles in RESIDUALS.items():
+        report = _json(work / f"residuals-{name}.json")
+        lost = next(each for each in report["files"] if each["precision"] == "int8")["lost"]
+        engine = next(each for each in report["engines"] if each["path"].endswith("_int8.engine"))
+        found[name] = {
+            **titles,
+            "mAP lost": _interval(lost["mAP"]) if lost else None,
+            "INT8 kernels": engine["reads"]["Int8"],
+            "of them write INT8": engine["writes"]["Int8"],
+            "all kernels": sum(engine["layers"].values()),
+            "of them write FP32": engine["all_writes"]["Float"],
+        }
+    return found
+
+
 def _ladder(work: Path) -> Rows:
     """The cosine with the worst layers in float, by how many."""
     ladder = _json(work / "models" / "r50_sensitivity.json")["ladder"]
@@ -400,6 +429,15 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
     "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
     "qat": (LOSSES, _precisions(QAT)),
+    "residuals": (
+        {
+            "model": "",
+            "skip inputs": "",
+            "mAP lost": ".2f",
+            **dict.fromkeys(("INT8 kernels", "of them write INT8", "all kernels", "of them write FP32"), "d"),
+        },
+        _residuals,
+    ),
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
     "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
     "pairs": (PAIRS, _pairs({"pairs": "", "pairs-isotonic": ", isotonic"})),
