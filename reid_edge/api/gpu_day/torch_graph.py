@@ -117,6 +117,7 @@ def _operators() -> dict[str, Callable[[NodeProto, Sequence[Any]], Any]]:
         "Gemm": gemm,
         "HardSigmoid": hard_sigmoid,
         "HardSwish": lambda node, read: functional.hardswish(read[0]),
+        "Max": lambda node, read: torch.maximum(read[0], read[1]),
         "MaxPool": max_pool,
         "Mul": lambda node, read: read[0] * read[1],
         "Pow": lambda node, read: read[0] ** read[1],
@@ -129,6 +130,7 @@ def _operators() -> dict[str, Callable[[NodeProto, Sequence[Any]], Any]]:
         "Split": lambda node, read: torch.split(read[0], read[1], attribute(node, "axis", 0)),
         "Sqrt": lambda node, read: torch.sqrt(read[0]),
         "Sub": lambda node, read: read[0] - read[1],
+        "Transpose": transpose,
     }
 
 

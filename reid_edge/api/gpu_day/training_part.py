@@ -28,6 +28,9 @@ def speeds(folder: Path, options: DayOptions) -> Iterator[Row]:
     ``waiting`` is the share of a step until the augmented batch is on the device. Both halves end with a wait for the
     device, so that neither hides in the other: a run without these waits is a little faster.
     """
+    given = open_dataset(options.data, options.layout) if options.data else None
+    device = torch_device(options.device)
+
     import torch
 
     from reid_edge.training.batches.augment import augment
@@ -36,9 +39,7 @@ def speeds(folder: Path, options: DayOptions) -> Iterator[Row]:
     from reid_edge.training.recipe.recipes import recipe_for
     from reid_edge.training.trainer import Trainer
 
-    device = torch_device(options.device)
-    drawn = folder / "people"
-    dataset = open_dataset(options.data or synthesize(drawn, identities=32, test_identities=2), options.layout)
+    dataset = given or open_dataset(synthesize(folder / "people", identities=32, test_identities=2))
 
     def now() -> float:
         if device.type == "cuda":
