@@ -327,7 +327,6 @@ QAT = {
 RESIDUALS = {
     "osnet-off": {"model": "OSNet x0.25, MSMT17", "skip inputs": "float (default)"},
     "osnet-on": {"skip inputs": "rounded"},
-    "osnet-qat": {"skip inputs": "rounded, trained for it"},
     "resnet-off": {"model": "ResNet50 (BoT), kernels alone", "skip inputs": "float (default)"},
     "resnet-on": {"skip inputs": "rounded"},
     "mobilenet-off": {"model": "MobileNetV3-Large, kernels alone", "skip inputs": "float (default)"},

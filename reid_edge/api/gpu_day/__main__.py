@@ -32,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         device=given.device,
     )
     try:
-        gpu_day(given.out, only=given.only, again=given.again, options=options)
+        gpu_day(given.out, only=given.only, again=given.again, longer=given.longer, options=options)
+    except KeyboardInterrupt:
+        print(f"interrupted: {given.out / DAY_NAME} has the parts that ended", file=sys.stderr)
+        return 130
     except ReidEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -46,6 +49,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("gpu-day"), help=f"folder for {DAY_NAME} and the models (default: gpu-day)")
     add("--only", action="append", default=[], choices=list(PARTS), metavar="PART", help="run this part; repeatable")
     add("--again", action="store_true", help="also run parts that the file has")
+    add("--longer", type=float, default=1.0, metavar="FACTOR", help="give each part as many times its minutes")
     add("--dry-run", action="store_true", help="list the parts and their minutes, and stop")
     add("--data", type=Path, help="data set to train on (default: drawn people)")
     add("--layout", help="its layout (default: auto-detected)")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +46,9 @@ def run_part(
     found: list[Row] = []
     with (
         tempfile.TemporaryFile("w+", errors="replace") as complaints,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True) as child,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
+        ) as child,
     ):
         reader = threading.Thread(target=_collect, args=(child.stdout, found, on_row), daemon=True)
         reader.start()
@@ -54,7 +58,7 @@ def run_part(
         except subprocess.TimeoutExpired:
             late, code = True, 1
         finally:
-            child.kill()
+            _end_with_children(child)
         reader.join(5)
         complaints.seek(0)
         last = (complaints.read().strip().splitlines() or ["no message"])[-1][-_MOST_SHOWN:]
@@ -84,6 +88,15 @@ def main(arguments: list[str]) -> int:
             print(error, file=sys.stderr)
             return 1
     return 0
+
+
+def _end_with_children(child: subprocess.Popen[str]) -> None:
+    """Kill a part with all that it started: pytest runs below one of them."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
 
 
 def _collect(lines: IO[str] | None, found: list[Row], on_row: Callable[[Row], None]) -> None:

@@ -66,7 +66,7 @@ def _onnxruntime(folder: Path, options: DayOptions, providers: Sequence[str]) ->
     if providers[0] not in available:
         raise CannotRunError(f"ONNX Runtime {runtime.__version__} has {', '.join(available)}, and no {providers[0]}")
     require_onnx()
-    for row in files_in(folder):
+    for row in files_in(folder, ("fp16", "fp32")):
         try:
             with OnnxEngine(folder / FOLDER / row["file"], providers=providers) as engine:
                 yield from engine_rows(engine, row, folder, options)
@@ -77,6 +77,7 @@ def _onnxruntime(folder: Path, options: DayOptions, providers: Sequence[str]) ->
 def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[Row]:
     """Build each file's engine and time it; one that does not build or run is a row that says why.
 
+    FP32 is last: a build can take a minute. Where the time ends before, a second run goes on with the engines built.
     A row of an engine also has its seconds of building, and the layers by what they write. After INT8's of a form is
     the row of `GpuTimes`: INT8 beside FP16, and whether export would keep it.
     """
@@ -92,7 +93,7 @@ def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[Row]:
         raise CannotRunError(str(error)) from None
     sizes = sorted(options.batches)
     build = EngineOptions(backend=backend, batches=(sizes[0], sizes[len(sizes) // 2], sizes[-1]))
-    for row in files_in(folder, ("fp32", "fp16", "int8")):
+    for row in files_in(folder, ("fp16", "int8", "fp32")):
         try:
             built = engine_from_onnx(folder / FOLDER / row["file"], folder / backend, build)
             counts = {name: built.to_dict()[name] for name in ("reads", "writes", "all_writes", "seconds")}

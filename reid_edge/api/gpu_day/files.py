@@ -52,12 +52,12 @@ def written(folder: Path, options: DayOptions) -> Iterator[Row]:
 
 
 def files_in(folder: Path, precisions: tuple[str, ...] = ("fp32", "fp16")) -> list[Row]:
-    """The rows of the files in ``precisions``. Raises CannotRunError where the part "files" wrote none."""
+    """The rows of the files in ``precisions``, in their order. Raises CannotRunError where "files" wrote none."""
     try:
         rows: list[Row] = json.loads((folder / FOLDER / _LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise CannotRunError("the part files wrote none, and its files are what is measured here") from None
-    return [row for row in rows if row["precision"] in precisions]
+    return [row for precision in precisions for row in rows if row["precision"] == precision]
 
 
 def least_ms(row: Row, batch: int, peak: Row | None) -> float | None:

@@ -72,8 +72,8 @@ class Part:
 PARTS = {
     "tests-cuda-bindings": Part("pytest -m gpu through cuda-bindings", 0.8, "checks:with_cuda_bindings"),
     "tests-pycuda": Part("pytest -m gpu through PyCUDA", 0.8, "checks:with_pycuda"),
-    "peak": Part("matrix products and copies, for the roofline", 0.3, "torch_parts:peaks"),
-    "files": Part("ONNX files: plain and merged, FP32, FP16, INT8", 2.0, "files:written"),
+    "peak": Part("matrix products and copies, for the roofline", 0.4, "torch_parts:peaks"),
+    "files": Part("ONNX files: plain and merged, FP32, FP16, INT8", 1.9, "files:written"),
     "torch": Part("the files' graphs in torch, with CUDA graphs", 1.0, "torch_parts:graphs"),
     "onnxruntime-cuda": Part("the files in ONNX Runtime, CUDA", 0.8, "engine_parts:onnxruntime_cuda"),
     "onnxruntime-tensorrt": Part("the files in ONNX Runtime, TensorRT", 1.0, "engine_parts:onnxruntime_tensorrt"),

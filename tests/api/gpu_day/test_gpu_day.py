@@ -26,7 +26,7 @@ def test_without_a_gpu_it_runs_to_its_end_and_every_part_says_why(
 ) -> None:
     if find_gpu():
         pytest.skip("this machine has a GPU")
-    assert main(["--out", str(tmp_path / "day"), "--batch", "1", "--seconds", "0.01"]) == 0
+    assert main(["--out", str(tmp_path / "day"), "--batch", "1", "--longer", "20"]) == 0
     content = json.loads((tmp_path / "day" / DAY_NAME).read_text())
     assert list(content["parts"]) == list(PARTS) and content["machine"]["cores"] >= 1
     for name, part in content["parts"].items():
@@ -66,6 +66,8 @@ def test_bad_use_is_refused_before_anything_runs(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             gpu_day(tmp_path / "day", options=options)
+    with pytest.raises(InputError, match="cannot take 0 times as long"):
+        gpu_day(tmp_path / "day", longer=0)
     with pytest.raises(InputError, match="part 'everything' is unknown"):
         gpu_day(tmp_path / "day", only=["everything"])
     assert not (tmp_path / "day").exists()
