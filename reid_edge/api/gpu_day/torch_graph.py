@@ -98,6 +98,9 @@ def _operators() -> dict[str, Callable[[NodeProto, Sequence[Any]], Any]]:
     def hard_sigmoid(node: NodeProto, read: Sequence[Any]) -> Any:
         return torch.clamp(read[0] * attribute(node, "alpha", 0.2) + attribute(node, "beta", 0.5), 0, 1)
 
+    def reshaped(node: NodeProto, read: Sequence[Any]) -> Any:
+        return read[0].reshape([size or read[0].shape[axis] for axis, size in enumerate(read[1])])
+
     def sliced(node: NodeProto, read: Sequence[Any]) -> Any:
         whole = [slice(None)] * read[0].ndim
         steps = read[4] if len(read) > 4 else [1] * len(read[1])
@@ -115,6 +118,7 @@ def _operators() -> dict[str, Callable[[NodeProto, Sequence[Any]], Any]]:
         "Conv": conv,
         "Div": lambda node, read: read[0] / read[1],
         "Gemm": gemm,
+        "GlobalAveragePool": lambda node, read: read[0].mean((2, 3), keepdim=True),
         "HardSigmoid": hard_sigmoid,
         "HardSwish": lambda node, read: functional.hardswish(read[0]),
         "Max": lambda node, read: torch.maximum(read[0], read[1]),
@@ -125,6 +129,7 @@ def _operators() -> dict[str, Callable[[NodeProto, Sequence[Any]], Any]]:
         "ReduceMean": reduced(torch.mean),
         "ReduceSum": reduced(torch.sum),
         "Relu": lambda node, read: torch.relu(read[0]),
+        "Reshape": reshaped,
         "Sigmoid": lambda node, read: torch.sigmoid(read[0]),
         "Slice": sliced,
         "Split": lambda node, read: torch.split(read[0], read[1], attribute(node, "axis", 0)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_edge.core.files import write_text
+from reid_edge.errors import ReidEdgeError
 
 from .files import FOLDER, files_in, least_ms
 from .gpus import require_onnx, torch_device
@@ -79,7 +80,11 @@ def graphs(folder: Path, options: DayOptions) -> Iterator[Row]:
     torch.backends.cudnn.benchmark = True
     found = peak_rows(folder)
     for row in files_in(folder):
-        forward = torch_forward(read_graph(folder / FOLDER / row["file"])[0], device)
+        try:
+            forward = torch_forward(read_graph(folder / FOLDER / row["file"])[0], device)
+        except ReidEdgeError as error:
+            yield {"file": row["file"], "refused": str(error)}
+            continue
         for batch in options.batches:
             images = torch.randint(0, 256, (batch, *options.input_hw, 3), dtype=torch.uint8, device=device)
             with torch.inference_mode():
