@@ -11,7 +11,7 @@ from pathlib import Path
 import reid_edge
 
 from .gpus import require_gpu
-from .parts import CannotRunError, DayOptions, Row
+from .parts import CannotRunError, DayOptions, DayRow
 
 __all__ = ["counted", "with_cuda_bindings", "with_pycuda"]
 
@@ -19,17 +19,17 @@ _HIDDEN = "import sys; sys.modules.update({name: None for name in %r}); import p
 """What runs pytest where one binding cannot be imported, so that the other is taken."""
 
 
-def with_cuda_bindings(folder: Path, options: DayOptions) -> Iterator[Row]:
+def with_cuda_bindings(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row of the tests through cuda-bindings."""
     return _tested(folder, "cuda-bindings", hidden=["pycuda"])
 
 
-def with_pycuda(folder: Path, options: DayOptions) -> Iterator[Row]:
+def with_pycuda(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row of the tests through PyCUDA."""
     return _tested(folder, "pycuda", hidden=["cuda", "cuda.bindings"])
 
 
-def counted(report: Path) -> Row:
+def counted(report: Path) -> DayRow:
     """The tests of a JUnit file: how many ``passed``, which ``failed``, and why others were ``skipped``, by reason."""
     passed, failed, skipped = 0, [], dict[str, int]()
     for case in ElementTree.parse(report).getroot().iter("testcase"):
@@ -45,7 +45,7 @@ def counted(report: Path) -> Row:
     return {"passed": passed, "failed": failed, "skipped": skipped}
 
 
-def _tested(folder: Path, binding: str, hidden: list[str]) -> Iterator[Row]:
+def _tested(folder: Path, binding: str, hidden: list[str]) -> Iterator[DayRow]:
     require_gpu(binding)
     tests = Path(reid_edge.__file__).parent.parent / "tests"
     if not (tests / "engines" / "test_cuda.py").is_file():

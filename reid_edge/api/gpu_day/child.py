@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from reid_edge.errors import ReidEdgeError
 
-from .parts import PARTS, CannotRunError, DayOptions, Row, rows_of
+from .parts import PARTS, CannotRunError, DayOptions, DayRow, rows_of
 
 __all__ = ["main", "run_part"]
 
@@ -33,7 +33,7 @@ def run_part(
     folder: Path,
     options: DayOptions,
     minutes: float | None = None,
-    on_row: Callable[[Row], None] = lambda row: None,
+    on_row: Callable[[DayRow], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Run a part, at most for as many ``minutes`` (None: its own).
 
@@ -43,7 +43,7 @@ def run_part(
     minutes = PARTS[name].minutes if minutes is None else minutes
     command = [sys.executable, "-m", __name__, name, str(folder), json.dumps(options.to_dict())]
     started = time.perf_counter()
-    found: list[Row] = []
+    found: list[DayRow] = []
     with (
         tempfile.TemporaryFile("w+", errors="replace") as complaints,
         subprocess.Popen(
@@ -99,7 +99,7 @@ def _end_with_children(child: subprocess.Popen[str]) -> None:
             child.kill()
 
 
-def _collect(lines: IO[str] | None, found: list[Row], on_row: Callable[[Row], None]) -> None:
+def _collect(lines: IO[str] | None, found: list[DayRow], on_row: Callable[[DayRow], None]) -> None:
     for line in lines or ():
         with contextlib.suppress(ValueError):  # a line that a killed child did not finish
             found.append(json.loads(line))

@@ -14,7 +14,7 @@ from reid_edge.errors import MissingExtraError, ReidEdgeError
 
 from .files import FOLDER, files_in, least_ms
 from .gpus import require_gpu, require_onnx
-from .parts import CannotRunError, DayOptions, Row
+from .parts import CannotRunError, DayOptions, DayRow
 from .torch_parts import peak_rows
 
 __all__ = ["engine_rows", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt", "tensorrt_rtx"]
@@ -23,27 +23,27 @@ _CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 
 
-def onnxruntime_cuda(folder: Path, options: DayOptions) -> Iterator[Row]:
+def onnxruntime_cuda(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each file and batch, from crops in memory to embeddings in memory, by ONNX Runtime on CUDA."""
     return _onnxruntime(folder, options, [_CUDA])
 
 
-def onnxruntime_tensorrt(folder: Path, options: DayOptions) -> Iterator[Row]:
+def onnxruntime_tensorrt(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """The same by TensorRT within ONNX Runtime, which builds an engine for each batch when it first sees it."""
     return _onnxruntime(folder, options, [_TENSORRT, _CUDA])
 
 
-def tensorrt(folder: Path, options: DayOptions) -> Iterator[Row]:
+def tensorrt(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each file and batch by an engine of TensorRT; see `_native`."""
     return _native("tensorrt", folder, options)
 
 
-def tensorrt_rtx(folder: Path, options: DayOptions) -> Iterator[Row]:
+def tensorrt_rtx(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """The same by TensorRT-RTX."""
     return _native("tensorrt-rtx", folder, options)
 
 
-def engine_rows(engine: Engine, row: Row, folder: Path, options: DayOptions) -> Iterator[Row]:
+def engine_rows(engine: Engine, row: DayRow, folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each batch of an open engine: the median time from crops to embeddings, and the roofline's."""
     from reid_edge.export.engines.faster import time_engines
 
@@ -57,7 +57,7 @@ def engine_rows(engine: Engine, row: Row, folder: Path, options: DayOptions) -> 
         yield {**facts, "batch": batch, "ms": round(measured, 4), "roofline_ms": least}
 
 
-def _onnxruntime(folder: Path, options: DayOptions, providers: Sequence[str]) -> Iterator[Row]:
+def _onnxruntime(folder: Path, options: DayOptions, providers: Sequence[str]) -> Iterator[DayRow]:
     try:
         runtime = import_onnxruntime()
     except MissingExtraError as error:
@@ -74,7 +74,7 @@ def _onnxruntime(folder: Path, options: DayOptions, providers: Sequence[str]) ->
             yield {"file": row["file"], "refused": str(error)}
 
 
-def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[Row]:
+def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """Build each file's engine and time it; one that does not build or run is a row that says why.
 
     FP32 is last: a build can take a minute. Where the time ends before, a second run goes on with the engines built.
@@ -106,7 +106,7 @@ def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[Row]:
             yield {"file": row["file"], "refused": str(error)}
 
 
-def _beside(int8: Path, row: Row, options: DayOptions) -> Iterator[Row]:
+def _beside(int8: Path, row: DayRow, options: DayOptions) -> Iterator[DayRow]:
     """INT8 beside FP16 in turns, and what `require_faster_engine` says of it."""
     from reid_edge.export.engines.faster import engine_beside, require_faster_engine, time_beside
 

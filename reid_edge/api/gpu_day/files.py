@@ -17,7 +17,7 @@ import numpy as np
 from reid_edge.core.files import write_text
 
 from .gpus import require_gpu, require_onnx, torch_device
-from .parts import CannotRunError, DayOptions, Row
+from .parts import CannotRunError, DayOptions, DayRow
 
 if TYPE_CHECKING:
     from reid_edge.export.graph.graph import Graph
@@ -29,7 +29,7 @@ _LIST = "files.json"
 _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
-def written(folder: Path, options: DayOptions) -> Iterator[Row]:
+def written(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each file: what it is, its multiply-accumulates, and the bytes that its layers move at least.
 
     ``crop_bytes`` are the inputs and outputs of all layers for one crop, ``weight_bytes`` what a batch reads once.
@@ -39,7 +39,7 @@ def written(folder: Path, options: DayOptions) -> Iterator[Row]:
     torch_device("cpu")
     require_onnx()
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
+    rows: list[DayRow] = []
     for arch in options.architectures:
         for form, graph, card in _forms(arch, options):
             for precision, converted in _precisions(graph):
@@ -51,16 +51,16 @@ def written(folder: Path, options: DayOptions) -> Iterator[Row]:
                 yield rows[-1]
 
 
-def files_in(folder: Path, precisions: tuple[str, ...] = ("fp32", "fp16")) -> list[Row]:
+def files_in(folder: Path, precisions: tuple[str, ...] = ("fp32", "fp16")) -> list[DayRow]:
     """The rows of the files in ``precisions``, in their order. Raises CannotRunError where "files" wrote none."""
     try:
-        rows: list[Row] = json.loads((folder / FOLDER / _LIST).read_text(encoding="utf-8"))
+        rows: list[DayRow] = json.loads((folder / FOLDER / _LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise CannotRunError("the part files wrote none, and its files are what is measured here") from None
     return [row for precision in precisions for row in rows if row["precision"] == precision]
 
 
-def least_ms(row: Row, batch: int, peak: Row | None) -> float | None:
+def least_ms(row: DayRow, batch: int, peak: DayRow | None) -> float | None:
     """The roofline: what a batch takes at least by the ``peak`` of its precision, in ms; None where that is unknown.
 
     The larger of the time for its products at ``tflops`` and the time for its bytes at ``gb_per_s``, as if nothing were
@@ -120,7 +120,7 @@ def _write(graph: Graph, card: Any, path: Path) -> None:
     write_onnx(graph, card, path)
 
 
-def _costs(graph: Graph, precision: str) -> Row:
+def _costs(graph: Graph, precision: str) -> DayRow:
     """What the layers of an FP32 graph multiply, read and write in a precision."""
     from reid_edge.export.graph.macs import node_macs
 

@@ -12,9 +12,9 @@ from typing import Any
 from reid_edge.core.names import require_name
 from reid_edge.errors import InputError, ReidEdgeError
 
-__all__ = ["PARTS", "CannotRunError", "DayOptions", "Part", "Row", "rows_of"]
+__all__ = ["PARTS", "CannotRunError", "DayOptions", "DayRow", "Part", "rows_of"]
 
-Row = dict[str, Any]
+DayRow = dict[str, Any]
 
 
 class CannotRunError(ReidEdgeError):
@@ -84,8 +84,8 @@ PARTS = {
 """In the order in which they run: together under ten minutes. ``files`` writes what the parts after it measure."""
 
 
-def rows_of(name: str, folder: Path, options: DayOptions) -> Iterator[Row]:
+def rows_of(name: str, folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """The rows of a part, as they are measured. Raises CannotRunError, and what the part raises."""
     module, _, function = PARTS[name].function.partition(":")
-    rows: Iterator[Row] = getattr(importlib.import_module(f"{__package__}.{module}"), function)(folder, options)
+    rows: Iterator[DayRow] = getattr(importlib.import_module(f"{__package__}.{module}"), function)(folder, options)
     return rows

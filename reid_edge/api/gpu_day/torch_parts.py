@@ -14,7 +14,7 @@ from reid_edge.errors import ReidEdgeError
 
 from .files import FOLDER, files_in, least_ms
 from .gpus import require_onnx, torch_device
-from .parts import DayOptions, Row
+from .parts import DayOptions, DayRow
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ _COPIED = {"cuda": 1 << 30, "cpu": 1 << 24}
 _ROUND = 10
 
 
-def peaks(folder: Path, options: DayOptions) -> Iterator[Row]:
+def peaks(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row a precision: the best rate of a square matrix product, and of a copy (read and written bytes), measured.
 
     FP32 is FP32: without TF32, as in the engines. INT8's rate is torch's integer product, where it has one.
@@ -41,7 +41,7 @@ def peaks(folder: Path, options: DayOptions) -> Iterator[Row]:
     target = torch.empty_like(source)
     copy_ms = timed_ms(lambda: target.copy_(source), device, options.seconds)
     gb_per_s = 2 * source.numel() / copy_ms / 1e6
-    rows: list[Row] = []
+    rows: list[DayRow] = []
     for precision, kind in (("fp32", torch.float32), ("fp16", torch.float16), ("int8", torch.int8)):
         try:
             tflops = _product_tflops(kind, device, options.seconds)
@@ -53,7 +53,7 @@ def peaks(folder: Path, options: DayOptions) -> Iterator[Row]:
     write_text(folder / _PEAKS, json.dumps(rows, indent=1) + "\n")
 
 
-def peak_rows(folder: Path) -> dict[str, Row]:
+def peak_rows(folder: Path) -> dict[str, DayRow]:
     """The rows of the part "peak" by precision; none where it did not end."""
     try:
         rows = json.loads((folder / _PEAKS).read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def peak_rows(folder: Path) -> dict[str, Row]:
         return {}
 
 
-def graphs(folder: Path, options: DayOptions) -> Iterator[Row]:
+def graphs(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each file and batch: milliseconds a batch on the device, and the roofline's.
 
     On a GPU the operators are captured in a CUDA graph and replayed, so that launching them from Python costs nothing;
@@ -138,7 +138,7 @@ def _clock() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
-def _named(row: Row) -> Row:
+def _named(row: DayRow) -> DayRow:
     return {name: row[name] for name in ("arch", "form", "precision")}
 
 

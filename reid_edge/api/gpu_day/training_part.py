@@ -13,7 +13,7 @@ from reid_edge.data.datasets import open_dataset
 from reid_edge.data.synthetic.dataset import synthesize
 
 from .gpus import torch_device
-from .parts import DayOptions, Row
+from .parts import DayOptions, DayRow
 
 __all__ = ["speeds"]
 
@@ -22,7 +22,7 @@ _SECONDS = 10
 """Of the timing of one model, for each second of ``DayOptions.seconds``."""
 
 
-def speeds(folder: Path, options: DayOptions) -> Iterator[Row]:
+def speeds(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each architecture, trained by its own recipe: images a second, and the share of time that is data.
 
     ``waiting`` is the share of a step until the augmented batch is on the device. Both halves end with a wait for the
