@@ -342,7 +342,7 @@ def _residuals(work: Path) -> Rows:
 
 
 def _kernels(engine: Mapping[str, Any]) -> dict[str, int]:
-    """Of `Built.to_dict`: the kernels that read INT8 and those that write it, all kernels, and those that write FP32."""
+    """Of `Built.to_dict`: kernels that read INT8, those that write it, all kernels, and those that write FP32."""
     return {
         "INT8 kernels": engine["reads"]["Int8"],
         "of them write INT8": engine["writes"]["Int8"],
