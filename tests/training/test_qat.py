@@ -33,6 +33,7 @@ from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_
 from reid_edge.training.models.registry import build_model  # noqa: E402
 from reid_edge.training.models.reid_model import ReidModel  # noqa: E402
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
+from reid_edge.training.options import StartFrom  # noqa: E402
 from reid_edge.training.qat import activation_ranges, add_fake_quantisation, residual_ranges  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
@@ -217,3 +218,10 @@ def test_a_moving_average_cannot_be_rounded() -> None:
     trainer = Trainer(replace(recipe_for("osnet_x0_25", recipe="qat"), ema_decay=0.9), identities=4, device="cpu")
     with pytest.raises(InputError, match="leave ema_decay 0"):
         trainer.fake_quantize({"layers": {"fc.0": [1.0]}})
+
+
+def test_rounded_adds_are_asked_for_with_qat_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--quantize-residuals \(quantize_residuals=\) is for --qat FILE"):
+        StartFrom(finetune="model.pth", quantize_residuals=True)
+    start = StartFrom(qat=tmp_path / "model.pth", quantize_residuals=True).absolute()
+    assert start.quantize_residuals and start.file == (tmp_path / "model.pth").resolve()
