@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +391,61 @@ QAT = {
 }
 
 
+def _residuals(work: Path) -> Rows:
+    """What rounding the skip input of residual adds costs, and what TensorRT-RTX's kernels write."""
+    found: Rows = {}
+    for name, title in (("off", "float (default)"), ("on", "rounded")):
+        report = _json(work / f"residuals-osnet-{name}.json")
+        (file,) = (each for each in report["files"] if each["precision"] == "int8")
+        (engine,) = (each for each in report["engines"] if each["path"].endswith("_int8.engine"))
+        model = {"model": "OSNet x0.25, MSMT17"} if name == "off" else {}
+        row = {**model, "skip inputs": title, "mAP lost": _interval(file["lost"]["mAP"])}
+        found[f"osnet-{name}"] = row | _kernels(engine)
+    for arch, model in (("resnet50_bot", "ResNet50 (BoT)"), ("mobilenetv3_large", "MobileNetV3-Large")):
+        for title, engine in _random_engines(arch, work):
+            found[f"{arch}-{title}"] = {"model": model, "skip inputs": title, "mAP lost": None, **_kernels(engine)}
+            model = ""
+    return found
+
+
+def _kernels(engine: Mapping[str, Any]) -> dict[str, int]:
+    """Of `Built.to_dict`: kernels that read INT8, those that write it, all kernels, and those that write FP32."""
+    return {
+        "INT8 kernels": engine["reads"]["Int8"],
+        "of them write INT8": engine["writes"]["Int8"],
+        "all kernels": sum(engine["layers"].values()),
+        "of them write FP32": engine["all_writes"]["Float"],
+    }
+
+
+def _random_engines(arch: str, work: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """INT8 engines of random weights, with skip inputs in float and rounded: kernels do not depend on the weights."""
+    import numpy as np
+
+    from reid_edge.export.engines.build import engine_from_onnx
+    from reid_edge.export.engines.options import EngineOptions
+    from reid_edge.export.graph.fp16 import fp16_from_fp32
+    from reid_edge.export.graph.from_torch import onnx_from_model
+    from reid_edge.export.graph.io import write_onnx
+    from reid_edge.export.int8.calibrate import ranges_over
+    from reid_edge.export.int8.layers import default_keep
+    from reid_edge.export.int8.qdq import quantized
+    from reid_edge.export.int8.residuals import layers_before_adds
+    from reid_edge.training.models.checkpoint import card_of
+    from reid_edge.training.models.registry import build_model
+
+    model = build_model(arch)
+    card = card_of(model)
+    graph = onnx_from_model(model, card)
+    ranges = ranges_over(graph, np.random.default_rng(0).integers(0, 256, (2, 256, 128, 3), dtype=np.uint8), "minmax")
+    kept = default_keep(graph)
+    for title, residuals in (("float (default)", ()), ("rounded", layers_before_adds(graph, kept))):
+        path = work / f"{arch}-{title.split()[0]}.onnx"
+        int8 = fp16_from_fp32(quantized(graph, ranges, kept, residuals))
+        write_onnx(int8, card.with_(precision="int8"), path)
+        yield title, engine_from_onnx(path, work, EngineOptions(backend="tensorrt-rtx")).to_dict()
+
+
 def _ladder(work: Path) -> Rows:
     """The cosine with the worst layers in float, by how many."""
     ladder = _json(work / "models" / "r50_sensitivity.json")["ladder"]
@@ -544,6 +599,15 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
     "imported": (LOSSES, _imported),
     "qat": (LOSSES, _precisions(QAT)),
+    "residuals": (
+        {
+            "model": "",
+            "skip inputs": "",
+            "mAP lost": ".2f",
+            **dict.fromkeys(("INT8 kernels", "of them write INT8", "all kernels", "of them write FP32"), "d"),
+        },
+        _residuals,
+    ),
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
     "merged": (MERGED, _merged),
     "merged-scores": (LOSSES, _precisions(FORMS)),

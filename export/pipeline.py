@@ -86,7 +86,9 @@ def _made(
         report = replace(report, files=tuple(write_files(source, out, plan, data, forms, int8)))
     passed = [*ready, *(file.path for file in report.files if not file.refused)]
     if plan.engine and passed:
-        built, verified = build_engines(passed, out, plan.engine, data.crops, plan.checks.limits())
+        built, verified = build_engines(
+            passed, out, plan.engine, data.crops, plan.checks.limits(), keep_slower=plan.checks.force
+        )
         report = replace(report, engines=tuple(built), verified=tuple(verified))
     if plan.hand_over:
         engines = {engine.path.stem: engine.path for engine in report.engines}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .engines.kernels import KINDS
 from .parity.compare import TOP_K
 
 if TYPE_CHECKING:
@@ -67,17 +68,26 @@ def scores_table(files: Sequence[Exported | Verified]) -> Table:
 
 
 def built_table(engines: Sequence[Built]) -> Table:
-    """A row per engine: size, build time, and how many of its matmul and convolution layers read which type."""
-    titles = ("MB", "s", "kernels", "INT8", "FP16", "FP32", "layers from")
+    """A row per engine: size, build time, kernels, how many of its matmuls and convolutions read and write which type."""
+    titles = (
+        "\nMB",
+        "\ns",
+        "\nkernels",
+        "read\nINT8",
+        "\nFP16",
+        "\nFP32",
+        "write\nINT8",
+        "\nFP16",
+        "\nFP32",
+        "layers\nfrom",
+    )
     table = _table(
-        "matmul and convolution layers by the type that they read", [engine.path for engine in engines], titles
+        "matmul and convolution layers by what they read and write", [engine.path for engine in engines], titles
     )
     for engine in engines:
-        counts = [str(engine.kernels(kind)) for kind in ("Int8", "Half", "Float")]
-        kernels = str(sum(engine.layers.values()))
-        table.add_row(
-            engine.path.name, f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", kernels, *counts, engine.source
-        )
+        counts = [str(count(kind)) for count in (engine.kernels, engine.kernels_that_write) for kind in KINDS]
+        cells = f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", str(sum(engine.layers.values()))
+        table.add_row(engine.path.name, *cells, *counts, engine.source)
     return table
 
 

@@ -38,11 +38,11 @@ class ModelCard:
     (`reid_edge.data.images.RESIZES`); ``input_format`` is the graph's (`reid_edge.engines.base.as_input`);
     ``mean`` and ``std`` are per RGB channel on the 0..1 scale and are already applied inside the graph; ``recipe`` is
     how it was trained, ``quantization`` the INT8 activation ranges that it was trained with (``layers``: from a layer's
-    name to the range of the input of each call; ``note``), ``parity`` what the export gate measured, ``macs`` the
-    multiply-accumulates of one crop, ``optimized_for`` the form of a graph that was rewritten for a device
-    (`reid_edge.export.graph.merge_streams`), empty for one as trained; ``weights_sha256`` is empty in files of early
-    versions alone. ``sealed`` says that the ONNX file around the card ends in its own hash
-    (`reid_edge.engines.onnx_file`), and two cards may differ in it.
+    name to the range of the input of each call; ``residuals``: from a block's last layer to that of what is added to
+    it; ``note``), ``parity`` what the export gate measured, ``macs`` the multiply-accumulates of one crop,
+    ``optimized_for`` the form of a graph that was rewritten for a device (`reid_edge.export.graph.merge_streams`),
+    empty for one as trained; ``weights_sha256`` is empty in files of early versions alone. ``sealed`` says that
+    the ONNX file around the card ends in its own hash (`reid_edge.engines.onnx_file`), and two cards may differ in it.
     """
 
     architecture: str
@@ -141,6 +141,7 @@ class ModelCard:
         if self.optimized_for not in ("", "gpu", "gpu-latency"):
             raise ValueError(f"form {self.optimized_for[:100]!r} (optimized_for) is unknown")
         _check_ranges(self.quantization.get("layers", {}))
+        _check_ranges(self.quantization.get("residuals", {}))
         if not 1 <= self.embedding_dim <= 65536:
             raise ValueError(f"embedding_dim {self.embedding_dim} is out of range")
         if not all(16 <= side <= 4096 for side in self.input_hw):

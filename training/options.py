@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from reid_edge.errors import InputError
 
@@ -17,19 +18,23 @@ class StartFrom:
     ``weights`` is a reid-edge checkpoint, or a torchvision or torchreid state dict. ``finetune`` is the same with the
     recipe "finetune". ``qat`` is a model to fine-tune with INT8 fake quantisation, by the recipe "qat": its activation
     ranges are calibrated on the training crops, and it is its own teacher in FP32, so that no labels are needed;
-    with ``merged_streams`` it rounds where the INT8 files of merged streams do (``export --optimize-for gpu``).
+    with ``merged_streams`` it rounds where the INT8 files of merged streams do (``export --optimize-for gpu``), with
+    ``quantize_residuals`` what its blocks add to their outputs is rounded too.
     """
 
     weights: Path | str | None = None
     finetune: Path | str | None = None
     qat: Path | str | None = None
     merged_streams: bool = False
+    quantize_residuals: bool = False
 
     def __post_init__(self) -> None:
         if sum(path is not None for path in (self.weights, self.finetune, self.qat)) > 1:
             raise InputError("weights, finetune and qat exclude each other: give one of them")
         if self.merged_streams and not self.qat:
             raise InputError("--merged-streams (merged_streams=) is for --qat FILE (qat=): leave it out")
+        if self.quantize_residuals and not self.qat:
+            raise InputError("--quantize-residuals (quantize_residuals=) is for --qat FILE (qat=): leave it out")
 
     @property
     def file(self) -> Path | None:
@@ -51,8 +56,8 @@ class StartFrom:
         """The same with an absolute path."""
         if self.file is None:
             return self
-        paths = {self.option.removeprefix("--"): str(self.file.resolve())}
-        return StartFrom(**paths, merged_streams=self.merged_streams)
+        absolute: dict[str, Any] = {self.option.removeprefix("--"): str(self.file.resolve())}
+        return replace(self, **absolute)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Quantisation-aware training: fine-tuning with INT8 fake quantisation in the forward pass.
 
 Numbers are rounded exactly where `reid_edge.export.int8.qdq` puts its Q/DQ pairs: the input of each chosen convolution
-and linear layer (one activation range for the tensor, calibrated and then fixed), and its weights (one range for each
-output channel, of the present weights). Batch norm is folded when a model is exported; its factor scales a whole output
-channel, and the channel's range with it, so rounding before folding and after give the same.
+and linear layer (one activation range for the tensor, calibrated and then fixed), its weights (one range for each
+output channel, of the present weights), and, if it is asked for, what a block adds to its output. Batch norm is folded
+when a model is exported; its factor scales a whole output channel, and the channel's range with it, so rounding before
+folding and after give the same.
 
 Gradients pass through the rounding unchanged, and are 0 where a value is clipped (the straight-through estimator; Jacob
 et al., CVPR 2018, section 3).
@@ -22,7 +23,7 @@ from reid_edge.errors import ModelError
 from reid_edge.training.models.osnet import Gate, Lite3x3
 from reid_edge.training.models.reid_model import ReidModel
 
-__all__ = ["activation_ranges", "add_fake_quantisation"]
+__all__ = ["activation_ranges", "add_fake_quantisation", "residual_ranges"]
 
 
 class _FakeQuantised:
@@ -73,6 +74,11 @@ class _FakeQuantisedGate(_FakeQuantised, Gate):
         return self._input(super().forward(x))
 
 
+class _FakeQuantisedSkip(_FakeQuantised, nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return self._input(x)
+
+
 class _FakeQuantisedWeight(_FakeQuantisedConv2d):
     """A convolution whose input is rounded already."""
 
@@ -80,13 +86,16 @@ class _FakeQuantisedWeight(_FakeQuantisedConv2d):
         return x
 
 
-def add_fake_quantisation(model: ReidModel, ranges: Mapping[str, Sequence[float]]) -> None:
+def add_fake_quantisation(
+    model: ReidModel, ranges: Mapping[str, Sequence[float]], residuals: Mapping[str, Sequence[float]] | None = None
+) -> None:
     """Make the layers of ``model`` that ``ranges`` names round their inputs and weights, from now on.
 
     ``ranges`` are the largest magnitudes (amax) of a layer's input, one for each of its calls in a forward pass, in
-    their order. Parameters and state dict stay as they are. The levels of merged streams, as
-    ``backbone.conv2.0.streams.1``, round as `export.graph.merge_streams` makes them. Raises ModelError for a name that
-    is not a convolution or linear layer.
+    their order. ``residuals`` are those of what a block adds to its output, by the name of the block's last layer.
+    Parameters and state dict stay as they are. The levels of merged streams, as ``backbone.conv2.0.streams.1``, round
+    as `export.graph.merge_streams` makes them. Raises ModelError for a name that is not a convolution or linear layer,
+    and for one in ``residuals`` that is in no block with a residual add.
     """
     layers = dict(model.named_modules())
     for name, own in _without_streams(layers, ranges).items():
@@ -94,6 +103,11 @@ def add_fake_quantisation(model: ReidModel, ranges: Mapping[str, Sequence[float]
         if not isinstance(layer, nn.Conv2d | nn.Linear) or not own:
             raise ModelError(f"{name!r} is not a layer of this {model.name} that INT8 can round: calibrate this model")
         _make(layer, _FakeQuantisedConv2d if isinstance(layer, nn.Conv2d) else _FakeQuantisedLinear, own)
+    for name, own in (residuals or {}).items():
+        skip = _skip_of(name, layers)
+        if skip is None or not own:
+            raise ModelError(f"{name!r} is in no block of this {model.name} that adds its input: calibrate this model")
+        _make(skip, _FakeQuantisedSkip, own)
 
 
 def _without_streams(
@@ -125,9 +139,25 @@ def _make(layer: nn.Module, kind: type[nn.Module], ranges: Sequence[float]) -> N
     quantised.ranges, quantised.calls = tuple(ranges), 0
 
 
+def _skip_of(layer: str, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The module ``skip`` of the innermost block around a layer; None where there is none."""
+    words = layer.split(".")
+    around = (modules.get(".".join([*words[:end], "skip"])) for end in reversed(range(len(words))))
+    return next((module for module in around if isinstance(module, nn.Identity)), None) if layer in modules else None
+
+
 def activation_ranges(quantization: Mapping[str, Any]) -> dict[str, list[float]]:
     """The activation ranges in a card's ``quantization``, by layer. Raises ModelError when they cannot be read."""
+    return _ranges(quantization, "layers")
+
+
+def residual_ranges(quantization: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Those of what blocks add to their outputs, by the last layer of each; empty where none is rounded."""
+    return _ranges(quantization, "residuals") if quantization.get("residuals") else {}
+
+
+def _ranges(quantization: Mapping[str, Any], key: str) -> dict[str, list[float]]:
     try:
-        return {str(name): [float(value) for value in own] for name, own in quantization["layers"].items()}
+        return {str(name): [float(value) for value in own] for name, own in quantization[key].items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ModelError("this model's card has no INT8 activation ranges that can be read: calibrate again") from None

@@ -138,7 +138,11 @@ class RunRecord:
         epochs = asked.epochs or self.config.epochs
         config = self.config if epochs == self.config.epochs else self._over_epochs(epochs)
         start = asked.start.absolute() if asked.start.file else self.start
-        start = replace(start, merged_streams=self.start.merged_streams)
+        start = replace(
+            start,
+            merged_streams=self.start.merged_streams,
+            quantize_residuals=self.start.quantize_residuals,
+        )
         teacher = asked.teacher.absolute() if asked.teacher else self.teacher
         return replace(self, config=config, start=start, teacher=teacher, run=_over(self.run, asked.run))
 
@@ -177,6 +181,8 @@ class RunRecord:
         claims.append(_file_claim(asked.start.option, self.start.file, self.start_sha256, asked.start.file))
         streams = self.start.merged_streams, asked.start.merged_streams or None
         claims.append(("--merged-streams", *streams, streams == (True, True)))
+        residuals = self.start.quantize_residuals, asked.start.quantize_residuals or None
+        claims.append(("--quantize-residuals", *residuals, residuals == (True, True)))
         teachers = _model_of(self.teacher), self.teacher_sha256, _model_of(asked.teacher)
         claims.append(_file_claim("--teacher", *teachers))
         for option, was, now, agrees in claims:

@@ -20,7 +20,7 @@ from reid_edge.training.recipe.losses import CenterLoss
 
 from .history import EpochReport, Progress, history_from
 from .parallel import ALONE, World
-from .qat import activation_ranges, add_fake_quantisation
+from .qat import activation_ranges, add_fake_quantisation, residual_ranges
 
 __all__ = ["Trainer", "amp_dtype"]
 
@@ -89,7 +89,8 @@ class Trainer:
         if quantization:
             if self.average is not None:
                 raise InputError("a moving average cannot be trained with fake quantisation: leave ema_decay 0")
-            add_fake_quantisation(self.model, activation_ranges(quantization))
+            ranges, residuals = activation_ranges(quantization), residual_ranges(quantization)
+            add_fake_quantisation(self.model, ranges, residuals)
             self.quantization = quantization
 
     def restart_average(self) -> None:

@@ -27,7 +27,7 @@ from reid_edge.errors import DeviceError, InputError, MissingExtraError
 from reid_edge.export.graph.io import read_graph
 
 from .compile import compiled
-from .kernels import compiled_layers, kernels_reading, kernels_writing
+from .kernels import KINDS, compiled_layers, kernels_reading, kernels_writing, layers_writing
 from .options import EngineOptions
 
 __all__ = ["Built", "builder_for", "engine_from_onnx"]
@@ -54,18 +54,28 @@ class Built:
         """How many compiled matmul and convolution layers read ``kind``: Float, Half or Int8."""
         return kernels_reading(self.layers, kind)
 
+    def kernels_that_write(self, kind: str) -> int:
+        """How many compiled matmul and convolution layers write ``kind``."""
+        return kernels_writing(self.layers, kind)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user must know of this engine: layers that left the accelerator, INT8 that gains nothing."""
         return tuple(note for note in (_note_of_dla(self.card), _note_of_int8(self.card)) if note)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: path, bytes, seconds of building, layers by kind and by where they run, notes."""
+        """JSON-able: path, bytes, seconds of building, layers by kind and by where they run, notes.
+
+        ``reads`` and ``writes`` count matmul and convolution layers by type, ``all_writes`` layers of any sort.
+        """
         return {
             "path": str(self.path),
             "bytes": self.bytes,
             "seconds": self.seconds,
             "layers": self.layers,
+            "reads": {kind: self.kernels(kind) for kind in KINDS},
+            "writes": {kind: self.kernels_that_write(kind) for kind in KINDS},
+            "all_writes": {kind: layers_writing(self.layers, kind) for kind in KINDS},
             "placed": self.card.placed,
             "notes": list(self.notes),
         }
@@ -161,9 +171,9 @@ def _note_of_dla(card: EngineCard) -> str:
 
 
 def _note_of_int8(card: EngineCard) -> str:
-    """TensorRT-RTX's INT8 layers write floats, so that casts stand between them."""
+    """TensorRT-RTX's INT8 layers write FP32, so that casts stand between them."""
     reading = kernels_reading(card.layers, "Int8")
-    floats = reading - kernels_writing(card.layers, "Int8", reading="Int8")
+    floats = kernels_writing(card.layers, "Float", reading="Int8")
     if card.backend != "tensorrt-rtx" or not floats:
         return ""
-    return f"{floats} of {reading} INT8 layers write floats on TensorRT-RTX: FP16 is probably faster, benchmark both"
+    return f"{floats} of {reading} INT8 layers write FP32 on TensorRT-RTX: FP16 is probably faster, benchmark both"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from reid_edge.export.parity.limits import Thresholds
 from reid_edge.export.parity.recheck import Verified, check_engine
 
 from .build import Built, engine_from_onnx
+from .faster import engine_beside, require_faster_engine, time_beside
 from .options import EngineOptions
 
 __all__ = ["build_engines", "verify_or_remove"]
@@ -33,26 +35,31 @@ def build_engines(
     options: EngineOptions,
     crops: ParityCrops,
     limits: Mapping[str, Thresholds] | None = None,
+    keep_slower: bool = False,
 ) -> tuple[list[Built], list[Verified]]:
     """Build an engine of each ONNX file into ``out`` and check those that a GPU here can run (`check_engine`).
 
     The engines that were written, and what verification found; a refused engine is removed and does not stop the
-    others. Raises what `engine_from_onnx` raises.
+    others. So is, unless ``keep_slower``, one in INT8 that is slower than the FP16 engine beside it. Raises what
+    `engine_from_onnx` raises.
     """
     built: list[Built] = []
     verified: list[Verified] = []
     for file in files:
-        with checked_file(file) as found:
-            precision = found.card.precision
+        with checked_file(file) as opened:
+            precision = opened.card.precision
         with phase(f"building the engine of {file.name}"):
             engine = engine_from_onnx(file, out, options.for_precision(precision))
         if engine.card.gpu:
             with phase(f"checking {engine.path.name}"):
-                verified.append(_verified(file, engine, crops.of(engine.card.model), limits))
+                found = _verified(file, engine, crops.of(engine.card.model), limits)
+                verified.append(found if keep_slower else _faster(found, crops.of(engine.card.model)))
         if not engine.card.gpu or not verified[-1].refused:
             if engine.seconds:
                 logger.info("wrote %s", engine.path)
             built.append(engine)
+            for note in engine.notes:
+                logger.warning("%s: %s", engine.path.name, note)
     if built and not verified:
         logger.warning(
             "no GPU here: the engines were not run, and are not verified: run  reid-edge verify-export  on the device"
@@ -77,12 +84,31 @@ def verify_or_remove(
         with candidate:
             parity = check_engine(candidate, onnx_file, crops, limits, tuple(sorted({*built.batches})))
     except BaseException as error:
-        engine_file.unlink(missing_ok=True)
-        EngineCard.path_for(engine_file).unlink(missing_ok=True)
+        _remove(engine_file)
         if isinstance(error, ReidEdgeError) and not isinstance(error, DeviceError):
             raise GateError(f"{engine_file} was built, and removed again: {error}") from None
         raise
     return Verified(engine_file, built.model.precision, parity)
+
+
+def _faster(found: Verified, crops: NDArray[np.uint8]) -> Verified:
+    """What was found of an engine; one in INT8 that is slower than the FP16 engine beside it is removed and refused."""
+    fp16 = engine_beside(found.path) if found.precision == "int8" and not found.refused else None
+    if fp16 is None:
+        return found
+    times = time_beside(found.path, fp16, crops)
+    logger.info("%s beside FP16: %s", found.path.name, times)
+    try:
+        require_faster_engine(times, found.path.name)
+    except GateError as error:
+        _remove(found.path)
+        return replace(found, refused=error)
+    return found
+
+
+def _remove(engine_file: Path) -> None:
+    engine_file.unlink(missing_ok=True)
+    EngineCard.path_for(engine_file).unlink(missing_ok=True)
 
 
 def _verified(file: Path, engine: Built, crops: NDArray[np.uint8], limits: Mapping[str, Thresholds] | None) -> Verified:

@@ -9,7 +9,10 @@ from reid_edge.engines.engine_card import EngineCard
 from reid_edge.engines.tensorrt_api import Backend, Log, layer_lines, load_plan
 from reid_edge.errors import ModelError
 
-__all__ = ["compiled_layers", "kernels_reading", "kernels_writing"]
+__all__ = ["KINDS", "compiled_layers", "kernels_reading", "kernels_writing", "layers_writing"]
+
+KINDS = ("Int8", "Half", "Float")
+"""TensorRT's names of the types that are counted, from the narrowest."""
 
 _MULTIPLIES = ("correlation", "conv", "gemm", "matmul", "matrix", "caskconv", "caskgemm", "fc")
 """How TensorRT's names for convolutions, matrix products and what it fuses them into begin."""
@@ -32,21 +35,36 @@ def compiled_layers(
 
 
 def kernels_reading(layers: dict[str, int], kind: str) -> int:
-    """How many compiled matmul and convolution layers read ``kind``: Float, Half or Int8.
+    """How many compiled matmul and convolution layers read ``kind``, Float, Half or Int8, and nothing narrower.
 
-    >>> kernels_reading({"conv Half -> Half": 3, "conv Int8/Float -> Half": 2, "pool Half -> Half": 1}, "Half")
+    A convolution that an add was fused into reads two values: in INT8 it counts as INT8 whatever it adds.
+
+    >>> kernels_reading({"conv Half -> Half": 3, "conv Float/Int8 -> Half": 2, "pool Half -> Half": 1}, "Half")
     3
     """
-    return sum(n for name, n in layers.items() if _multiplies(name) and f" {kind}" in name.split("->")[0])
+    return sum(n for name, n in layers.items() if _multiplies(name) and _narrowest(_types(name)[0]) == kind)
 
 
-def kernels_writing(layers: dict[str, int], kind: str, *, reading: str) -> int:
-    """How many of the compiled matmul and convolution layers that read ``reading`` also write ``kind``.
+def kernels_writing(layers: dict[str, int], kind: str, *, reading: str | None = None) -> int:
+    """How many compiled matmul and convolution layers write ``kind``, and nothing wider.
 
-    >>> kernels_writing({"conv Int8 -> Float": 3, "conv Int8 -> Int8": 2}, "Int8", reading="Int8")
-    2
+    ``reading`` counts those of `kernels_reading` alone.
+
+    >>> layers = {"conv Int8 -> Float": 3, "conv Int8 -> Int8": 2, "conv Half -> Float/Int8": 1, "pool Half -> Half": 1}
+    >>> kernels_writing(layers, "Float"), kernels_writing(layers, "Float", reading="Int8")
+    (4, 3)
     """
-    return kernels_reading({name: n for name, n in layers.items() if f" {kind}" in name.split("->")[1]}, reading)
+    writing = {name: n for name, n in layers.items() if _multiplies(name) and _widest(_types(name)[1]) == kind}
+    return sum(writing.values()) if reading is None else kernels_reading(writing, reading)
+
+
+def layers_writing(layers: dict[str, int], kind: str) -> int:
+    """How many compiled layers of any sort write ``kind``, and nothing wider: what the copies around INT8 cost.
+
+    >>> layers_writing({"conv Int8 -> Float": 3, "kgen Float -> Float/Int8": 2, "kgen Float -> Int8": 4}, "Float")
+    5
+    """
+    return sum(n for name, n in layers.items() if _widest(_types(name)[1]) == kind)
 
 
 def _inspected(plan: bytes, backend: Backend, log: Log, card: EngineCard) -> str:
@@ -60,6 +78,20 @@ def _inspected(plan: bytes, backend: Backend, log: Log, card: EngineCard) -> str
         context.set_input_shape("images", tuple(engine.get_tensor_profile_shape("images", 0)[1]))
         inspector.execution_context = context
     return str(inspector.get_engine_information(backend.api.LayerInformationFormat.ONELINE))
+
+
+def _types(name: str) -> tuple[list[str], list[str]]:
+    """The types that the layers of a name of `compiled_layers` read and write."""
+    reads, _, writes = name.partition(" -> ")
+    return reads.rpartition(" ")[2].split("/"), writes.split("/")
+
+
+def _narrowest(types: list[str]) -> str | None:
+    return next((kind for kind in KINDS if kind in types), None)
+
+
+def _widest(types: list[str]) -> str | None:
+    return next((kind for kind in reversed(KINDS) if kind in types), None)
 
 
 def _multiplies(name: str) -> bool:

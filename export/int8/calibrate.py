@@ -26,7 +26,7 @@ from reid_edge.export.graph.session import open_session
 
 from .crops import NO_CROPS, CalibrationCrops
 from .histogram import BINS, METHODS, PERCENTILE, histogram_of, peak_range
-from .layers import quantized_values
+from .residuals import measured_values
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -57,7 +57,7 @@ def calibrated_ranges(
     if method not in METHODS.own:
         return ranges_over(graph, crops.images, method, threads)
     path = (folder or cache_folder()) / f"calibration-{_key(graph, crops, method)}.json"
-    ranges = _read_cache(path, quantized_values(graph))
+    ranges = _read_cache(path, measured_values(graph))
     if ranges is None:
         ranges = ranges_over(graph, crops.images, method, threads)
         content = {"method": method, "crops": len(crops.crops), "ranges": ranges}
@@ -70,7 +70,7 @@ def ranges_over(
 ) -> dict[str, float]:
     """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache."""
     _check_method(method)
-    values = quantized_values(graph)
+    values = measured_values(graph)
     session = open_session(graph.with_outputs(values), threads)
     peaks = dict.fromkeys(values, 0.0)
     for name, array in _activations(session, values, images, "finding the largest magnitudes"):

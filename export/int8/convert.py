@@ -12,6 +12,7 @@ from reid_edge.export.graph.graph import Graph
 from .cpu import quantized_for_cpu
 from .plan import Int8Plan
 from .qdq import quantized
+from .residuals import residual_adds
 
 __all__ = ["int8_from_fp32", "trained_ranges"]
 
@@ -25,25 +26,31 @@ def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph
     if plan.options.for_runtime == "cpu":
         int8 = quantized_for_cpu(graph, plan.calibration().images, plan.kept)
     else:
-        int8 = quantized(graph, plan.activation_ranges(graph), plan.kept)
+        int8 = quantized(graph, plan.activation_ranges(graph), plan.kept, plan.residuals)
         if plan.options.unquantized == "fp16":
             int8 = fp16_from_fp32(int8)
     # Where every layer is INT8, nothing is left to be FP16.
     around = "fp16" if stores_fp16(int8) else "fp32"
     note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan.kept, around)}"
+    note += "; residual adds rounded" if plan.residuals else ""
     return int8, card.with_(precision="int8", calibration=note, parity={})
 
 
 def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:
     """`ModelCard.quantization` for a model that is to be trained with INT8 fake quantisation.
 
-    ``layers`` holds the activation ranges by layer, one for each call of it in a forward pass, and ``note`` how they
-    were found. Raises as `int8_from_fp32`.
+    ``layers`` holds the activation ranges by layer, one for each call of it in a forward pass, ``residuals`` those of
+    the skip inputs of adds by the layer before, and ``note`` how they were found. Raises as `int8_from_fp32`.
     """
     ranges = plan.activation_ranges(graph)
     chosen = {name: nodes for name, nodes in graph.layers.items() if name not in plan.kept}
+    skips: dict[str, list[float]] = {}
+    for add in residual_adds(graph):
+        if add.layer in plan.residuals and add.layer not in plan.kept:
+            skips.setdefault(add.layer, []).append(ranges[add.skip])
     return {
         "layers": {name: [ranges[node.input[0]] for node in nodes] for name, nodes in chosen.items()},
+        **({"residuals": skips} if skips else {}),
         "note": f"{plan.note()}, then trained for it",
     }
 

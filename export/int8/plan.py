@@ -23,6 +23,7 @@ from .calibrate import calibrated_ranges
 from .crops import CalibrationCrops, ReadCrops, calibration_crops
 from .histogram import METHODS
 from .layers import default_keep, match_layers, thin_layers
+from .residuals import layers_before_adds, ranges_of_skips
 
 __all__ = ["RUNTIMES", "UNQUANTIZED", "Int8Options", "Int8Plan", "open_calibration", "plan_int8"]
 
@@ -42,7 +43,8 @@ class Int8Options:
     ``calibrate`` is a data set with training crops, ``layout`` its layout (None: auto-detected); ``count`` of its crops
     are taken, balanced over identities and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep``
     names the layers that stay in float ("default", as None: `layers.default_keep`); ``for_runtime`` is one of
-    `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``threads`` None takes all cores.
+    `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``quantize_residuals`` also rounds the skip input of residual adds
+    (`residuals.residual_adds`); ``threads`` None takes all cores.
     """
 
     calibrate: Path | str | None = None
@@ -54,9 +56,10 @@ class Int8Options:
     for_runtime: str = "tensorrt"
     threads: int | None = None
     unquantized: str = "fp16"
+    quantize_residuals: bool = False
 
     def check(self) -> None:
-        """Raise InputError for a runtime, a precision or a method that is unknown."""
+        """Raise InputError for an unknown runtime, precision or method, and for options that exclude each other."""
         choices = (
             ("runtime", self.for_runtime, RUNTIMES),
             ("unquantized", self.unquantized, UNQUANTIZED),
@@ -64,6 +67,11 @@ class Int8Options:
         )
         for what, value, known in choices:
             require_name(value, known, f"INT8 {what}")
+        if self.quantize_residuals and self.for_runtime == "cpu":
+            raise InputError(
+                "ONNX Runtime's file for a CPU rounds residual adds anyway: leave --quantize-residuals "
+                "(quantize_residuals=) out"
+            )
 
     def check_for(self, card: ModelCard) -> None:
         """Raise InputError without a data set, for a model that brings no activation ranges of its own."""
@@ -79,12 +87,14 @@ class Int8Options:
 class Int8Plan:
     """What `Int8Options` mean for one FP32 graph.
 
-    ``kept`` are the layers left unquantised. Either ``crops`` are what to calibrate on, or ``trained`` are the
-    activation ranges by value that the model was trained for, and ``trained_note`` says how they were found.
+    ``kept`` are the layers left unquantised, ``residuals`` those after which an add rounds its skip input. Either
+    ``crops`` are what to calibrate on, or ``trained`` are the activation ranges by value that the model was trained
+    for, and ``trained_note`` says how they were found.
     """
 
     options: Int8Options
     kept: frozenset[str]
+    residuals: frozenset[str] = frozenset()
     crops: CalibrationCrops | None = None
     trained: Mapping[str, float] | None = None
     trained_note: str = ""
@@ -133,7 +143,8 @@ def plan_int8(
     dataset = dataset or open_calibration(options)
     chosen = calibration_crops(dataset, options.count, options.seed)
     crops = CalibrationCrops(chosen, dataset.name, options.seed, card.input_hw, card.resize, read)
-    return Int8Plan(options=options, kept=kept, crops=crops)
+    residuals = layers_before_adds(graph, kept) if options.quantize_residuals else frozenset()
+    return Int8Plan(options=options, kept=kept, residuals=residuals, crops=crops)
 
 
 def open_calibration(options: Int8Options) -> Dataset:
@@ -178,5 +189,12 @@ def _trained_plan(graph: Graph, card: ModelCard, options: Int8Options) -> Int8Pl
             f"this model was trained for INT8 in another form, with a layer {other[0][:100]!r}: give that form as "
             "--optimize-for (optimize_for=), or --calibrate (calibrate=)"
         )
+    skips = card.quantization.get("residuals") or {}
+    if options.quantize_residuals and not skips:
+        raise InputError(
+            "this model was trained without rounded residual adds: leave --quantize-residuals (quantize_residuals=) "
+            "out, train --qat with it, or add --calibrate (calibrate=)"
+        )
+    ranges = ranges_of_skips(graph, skips, ranges)
     note = str(card.quantization.get("note", ""))[:2000]
-    return Int8Plan(options=options, kept=kept, trained=ranges, trained_note=note)
+    return Int8Plan(options=options, kept=kept, residuals=frozenset(skips), trained=ranges, trained_note=note)

@@ -1,4 +1,4 @@
-"""An FP32 graph to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of Conv, Gemm and MatMul, and nowhere else.
+"""An FP32 graph to INT8 as TensorRT reads it: Q/DQ pairs on the inputs of layers, and of residual adds if asked.
 
 ::
 
@@ -30,6 +30,7 @@ from reid_edge.errors import ModelError
 from reid_edge.export.graph.graph import Array, Graph, finish, output_axis
 
 from .layers import match_layers
+from .residuals import ResidualAdd, residual_adds
 
 __all__ = ["quantized", "weight_scales"]
 
@@ -39,18 +40,23 @@ _LEVELS = 127
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
-def quantized(graph: Graph, ranges: Mapping[str, float], keep: Collection[str] = ()) -> Graph:
+def quantized(
+    graph: Graph, ranges: Mapping[str, float], keep: Collection[str] = (), residuals: Collection[str] = ()
+) -> Graph:
     """The INT8 graph of an FP32 one.
 
     ``ranges`` gives the activation range (amax, the largest magnitude) of each of `layers.quantized_values`; numbers
-    beyond it are clipped. The layers of ``keep`` (see `layers.match_layers`) stay in float. Raises ModelError when a
-    value has no activation range, or one that is not finite.
+    beyond it are clipped. The layers of ``keep`` (see `layers.match_layers`) stay in float. The skip input of the add
+    after each layer of ``residuals`` that is in INT8 is rounded too (`residuals.residual_adds`). Raises ModelError when
+    a value has no activation range, or one that is not finite.
     """
     kept = match_layers(graph, keep)
     edited = graph.copy()
     nodes = [node for name, nodes in Graph(edited).layers.items() if name not in kept for node in nodes]
-    _check_ranges({node.input[0] for node in nodes}, ranges)
+    adds = [add for add in residual_adds(graph) if add.layer in residuals and add.layer not in kept]
+    _check_ranges({*(node.input[0] for node in nodes), *(add.skip for add in adds)}, ranges)
     _quantize_weights(edited.graph, nodes, graph.constants)
+    _quantize_skips(edited.graph, adds, ranges)
     _quantize_inputs(edited.graph, nodes, ranges)
     return finish(edited)
 
@@ -95,23 +101,40 @@ def _quantize_weights(graph: GraphProto, nodes: Sequence[NodeProto], floats: Map
 
 
 def _quantize_inputs(graph: GraphProto, nodes: Sequence[NodeProto], ranges: Mapping[str, float]) -> None:
-    """Put one Q/DQ pair on each value that ``nodes`` read, before the first of them."""
-    _add(graph, "zero.int8", np.zeros((), np.int8))
-    done: set[str] = set()
+    """Put one Q/DQ pair on each value that ``nodes`` read, before the first of them, unless it has one."""
+    done = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     for node in nodes:
         value = node.input[0]
         if value not in done:
             done.add(value)
-            # A value that was 0 on every crop has amax 0: any step keeps it 0.
-            scale = np.float32(ranges[value] / _LEVELS)
-            _add(graph, f"{value}.scale", np.asarray(scale if scale >= _SMALLEST_SCALE else 1, np.float32))
-            parts = [f"{value}.scale", "zero.int8"]
-            pair = [
-                helper.make_node("QuantizeLinear", [value, *parts], [f"{value}.q"], name=f"{value}.q"),
-                helper.make_node("DequantizeLinear", [f"{value}.q", *parts], [f"{value}.dq"], name=f"{value}.dq"),
-            ]
-            _insert_before(graph, [other for other in nodes if other.input[0] == value], pair)
+            _add_pair(graph, value, ranges[value], [other for other in nodes if other.input[0] == value])
         node.input[0] = f"{value}.dq"
+
+
+def _quantize_skips(graph: GraphProto, adds: Iterable[ResidualAdd], ranges: Mapping[str, float]) -> None:
+    """Put one Q/DQ pair on each skip input, before the first node of all that read the value."""
+    nodes = {node.output[0]: node for node in graph.node}
+    for add in adds:
+        if f"{add.skip}.dq" not in nodes:
+            _add_pair(graph, add.skip, ranges[add.skip], [node for node in graph.node if add.skip in node.input])
+            nodes |= {node.output[0]: node for node in graph.node}
+        node = nodes[add.output]
+        node.input[list(node.input).index(add.skip)] = f"{add.skip}.dq"
+
+
+def _add_pair(graph: GraphProto, value: str, amax: float, readers: Iterable[NodeProto]) -> None:
+    """Put a Q/DQ pair of the activation range ``amax`` on a value, before the first of its ``readers``."""
+    if not any(tensor.name == "zero.int8" for tensor in graph.initializer):
+        _add(graph, "zero.int8", np.zeros((), np.int8))
+    # A value that was 0 on every crop has amax 0: any step keeps it 0.
+    scale = np.float32(amax / _LEVELS)
+    _add(graph, f"{value}.scale", np.asarray(scale if scale >= _SMALLEST_SCALE else 1, np.float32))
+    parts = [f"{value}.scale", "zero.int8"]
+    pair = [
+        helper.make_node("QuantizeLinear", [value, *parts], [f"{value}.q"], name=f"{value}.q"),
+        helper.make_node("DequantizeLinear", [f"{value}.q", *parts], [f"{value}.dq"], name=f"{value}.dq"),
+    ]
+    _insert_before(graph, readers, pair)
 
 
 def _others(ndim: int, axis: int) -> tuple[int, ...]:

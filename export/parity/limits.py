@@ -109,7 +109,8 @@ class Checks:
     """How files are checked before they get their names.
 
     ``gates`` overrides thresholds, as ``{"int8.cosine_min": 0.9}``; ``crops`` is how many crops embeddings are compared
-    on; ``force`` keeps an INT8 file for the CPU that is slower there than FP32.
+    on; ``force`` keeps an INT8 file for the CPU that is slower there than FP32, and an INT8 engine that is slower than
+    the FP16 one.
     """
 
     gates: Mapping[str, float] = field(default_factory=dict)

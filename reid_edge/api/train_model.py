@@ -149,4 +149,5 @@ def _calibrated(start: StartFrom, arch: str, dataset: Dataset, threads: int | No
         if merged is None:
             raise InputError(f"{arch} has no parallel streams: leave --merged-streams (merged_streams=) out")
         graph = merged
-    return trained_ranges(graph, plan_int8(graph, card, Int8Options(threads=threads), dataset))
+    options = Int8Options(threads=threads, quantize_residuals=start.quantize_residuals)
+    return trained_ranges(graph, plan_int8(graph, card, options, dataset))

@@ -103,6 +103,10 @@ def export(
         choices.Unquantized,
         typer.Option(help="Precision of layers left unquantised in the file for TensorRT.", rich_help_panel=INT8),
     ] = choices.Unquantized.FP16,
+    quantize_residuals: Annotated[
+        bool,
+        typer.Option("--quantize-residuals", help="Also round the skip input of residual adds.", rich_help_panel=INT8),
+    ] = False,
     sensitivity: Annotated[
         choices.SensitivityBy | None,
         typer.Option(help="Measure the accuracy that each layer or block loses in INT8.", rich_help_panel=INT8),
@@ -113,7 +117,8 @@ def export(
         bool,
         typer.Option(
             "--force",
-            help="Keep an INT8 file for the CPU that is slower than FP32; rebuild engines that are up to date.",
+            help="Keep an INT8 file for the CPU that is slower than FP32, and an INT8 engine slower than the FP16 one; "
+            "rebuild engines that are up to date.",
             rich_help_panel=CHECKS,
         ),
     ] = False,
@@ -166,6 +171,7 @@ def export(
         keep=tuple(keep) if keep else None,
         for_runtime=value_of(for_runtime),
         unquantized=value_of(unquantized),
+        quantize_residuals=quantize_residuals,
     )
     report = export_model(
         model_file,
@@ -226,9 +232,6 @@ def _show(report: ExportReport) -> None:
             tell(f"{file.path.name}: {file.note}")
     if report.engines:
         show(built_table(report.engines))
-    for engine in report.engines:
-        for note in engine.notes:
-            tell(f"{engine.path.name}: {note}")
     if report.verified:
         show(verified_table(report.verified))
     for path in report.handover:

@@ -88,6 +88,14 @@ def train(
             rich_help_panel=START,
         ),
     ] = False,
+    quantize_residuals: Annotated[
+        bool,
+        typer.Option(
+            "--quantize-residuals",
+            help="With --qat, also round the skip input of residual adds.",
+            rich_help_panel=START,
+        ),
+    ] = False,
     teacher: Annotated[
         Path | None,
         typer.Option(
@@ -180,7 +188,13 @@ def train(
     from reid_edge.api.train_plan import training_config
     from reid_edge.training.options import RunOptions, StartFrom, Teacher
 
-    start = StartFrom(weights=weights, finetune=finetune, qat=qat, merged_streams=merged_streams)
+    start = StartFrom(
+        weights=weights,
+        finetune=finetune,
+        qat=qat,
+        merged_streams=merged_streams,
+        quantize_residuals=quantize_residuals,
+    )
     run = RunOptions(resume=resume, device=device, eval_every=eval_every, max_bad_crops=max_bad_crops, threads=threads)
     replaced = {
         "seed": seed,

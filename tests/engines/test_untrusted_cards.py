@@ -58,6 +58,8 @@ for _ in range(600):  # as deep as json reads, and deeper than it writes
         ("quantization", {"layers": {"a": [float("inf")]}}),
         ("quantization", {"layers": {"a": 1.0}}),
         ("quantization", {"layers": [1.0]}),
+        ("quantization", {"residuals": {"a": [-1.0]}}),
+        ("quantization", {"residuals": {"a": 1.0}}),
     ],
 )
 def test_a_bad_card_is_one_line(field: str, value: Any) -> None:

@@ -30,6 +30,7 @@ from reid_edge.export.int8.calibrate import ranges_over  # noqa: E402
 from reid_edge.export.int8.convert import int8_from_fp32, trained_ranges  # noqa: E402
 from reid_edge.export.int8.plan import Int8Options, plan_int8  # noqa: E402
 from reid_edge.export.int8.qdq import quantized  # noqa: E402
+from reid_edge.export.int8.residuals import residual_adds  # noqa: E402
 from reid_edge.export.parity.crops import parity_crops  # noqa: E402
 from reid_edge.export.parity.limits import Checks  # noqa: E402
 from reid_edge.training.loop import train_step  # noqa: E402
@@ -37,7 +38,8 @@ from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_
 from reid_edge.training.models.registry import build_model  # noqa: E402
 from reid_edge.training.models.reid_model import ReidModel  # noqa: E402
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
-from reid_edge.training.qat import activation_ranges, add_fake_quantisation  # noqa: E402
+from reid_edge.training.options import StartFrom  # noqa: E402
+from reid_edge.training.qat import activation_ranges, add_fake_quantisation, residual_ranges  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
@@ -81,15 +83,17 @@ def test_training_rounds_where_export_rounds(name: str, people: Path) -> None:
     model = settled_model(name).eval()
     card = card_of(model, input_hw=(128, 64))
     fp32 = onnx_from_model(model, card)
-    plan = plan_int8(fp32, card, Int8Options(calibrate=people, count=16))
+    plan = plan_int8(fp32, card, Int8Options(calibrate=people, count=16, quantize_residuals=True))
     ranges = trained_ranges(fp32, plan)
     crops = parity_crops(card, people, count=16)
     exact = embedded(model, card, crops)
     trained = card.with_(quantization=ranges)
     int8, int8_card = int8_from_fp32(fp32, trained, plan_int8(fp32, trained, Int8Options(unquantized="fp32")))
     assert f"then trained for it; fp32 around INT8, with {len(plan.kept)} layers" in int8_card.calibration
+    assert int8_card.calibration.endswith("; residual adds rounded")
     graph = plainly(int8, crops)
-    add_fake_quantisation(model, activation_ranges(ranges))
+    assert len(residual_ranges(ranges)) == len(plan.residuals) == {"osnet": 6, "mobil": 10, "resne": 16}[name[:5]]
+    add_fake_quantisation(model, activation_ranges(ranges), residual_ranges(ranges))
     away = 1 - (exact * graph).sum(axis=1).mean()
     apart = 1 - (embedded(model, card, crops) * graph).sum(axis=1).mean()
     assert away > 1e-5, "the test cannot tell INT8 from FP32"
@@ -121,6 +125,29 @@ def test_each_kind_of_layer_alone_is_rounded_as_export_rounds_it(
         away = np.abs(exact - graph).max()
         assert np.abs(embedded(rounded, card, crops) - graph).max() < away / 20, name
     assert len(every[f"{block}.gate.fc1"]) == 4
+    # What is added: a downsampling convolution's output in the first block, the block's input in the second.
+    for add in residual_adds(fp32)[:2]:
+        kept = [other for other in every if other != add.layer]
+        graph = plainly(quantized(fp32, ranges, kept, [add.layer]), crops)
+        without = plainly(quantized(fp32, ranges, kept), crops)
+        rounded = copy.deepcopy(model)
+        (node,) = every[add.layer]
+        add_fake_quantisation(rounded, {add.layer: [ranges[node.input[0]]]}, {add.layer: [ranges[add.skip]]})
+        away = np.abs(without - graph).max()
+        assert np.abs(embedded(rounded, card, crops) - graph).max() < away / 5, add.layer
+
+
+def test_what_a_block_adds_is_rounded_by_hand() -> None:
+    """The range 2.54 is 0.02 a step: 0.991 becomes 1.00, and 5.0 is clipped to 2.54."""
+    model = build_model("osnet_x0_25")
+    block = model.backbone.conv2[1]
+    add_fake_quantisation(model, {}, {"backbone.conv2.1.conv3.conv": [2.54]})
+    x = torch.tensor([0.991, 5.0], requires_grad=True)
+    output = block.skip(x)
+    assert output.tolist() == pytest.approx([1.0, 2.54])
+    output.sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [1.0, 0.0]
+    assert model.backbone.conv2[0].skip(x) is x, "another block rounds too"
 
 
 @pytest.mark.slow
@@ -198,6 +225,12 @@ def test_the_state_dict_stays_what_it_was() -> None:
     assert list(model.state_dict()) == names
     with pytest.raises(ModelError, match="'backbone.nowhere' is not a layer of this osnet_x0_25"):
         add_fake_quantisation(model, {"backbone.nowhere": [1.0]})
+    for wrong in ("backbone.conv1.conv", "backbone.conv2.9.conv3.conv", "fc.0"):
+        with pytest.raises(ModelError, match="is in no block of this osnet_x0_25 that adds its input"):
+            add_fake_quantisation(model, {}, {wrong: [1.0]})
+    assert residual_ranges({"layers": {}}) == {}
+    with pytest.raises(ModelError, match="no INT8 activation ranges that can be read"):
+        residual_ranges({"residuals": {"fc.0": ["x"]}})
     for bad in ({}, {"layers": 3}, {"layers": {"fc.0": ["x"]}}):
         with pytest.raises(ModelError, match="no INT8 activation ranges that can be read"):
             activation_ranges(bad)
@@ -245,3 +278,10 @@ def test_a_moving_average_cannot_be_rounded() -> None:
     trainer = Trainer(replace(recipe_for("osnet_x0_25", recipe="qat"), ema_decay=0.9), identities=4, device="cpu")
     with pytest.raises(InputError, match="leave ema_decay 0"):
         trainer.fake_quantize({"layers": {"fc.0": [1.0]}})
+
+
+def test_rounded_adds_are_asked_for_with_qat_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--quantize-residuals \(quantize_residuals=\) is for --qat FILE"):
+        StartFrom(finetune="model.pth", quantize_residuals=True)
+    start = StartFrom(qat=tmp_path / "model.pth", quantize_residuals=True).absolute()
+    assert start.quantize_residuals and start.file == (tmp_path / "model.pth").resolve()

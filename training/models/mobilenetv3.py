@@ -86,10 +86,11 @@ class _Block(nn.Module):
         layers.append(_conv(expanded, outputs, 1))
         self.block = nn.Sequential(*layers)
         self.adds_input = stride == 1 and inputs == outputs
+        self.skip = nn.Identity()  # which `training.qat` may make round
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.block(x)
-        return x + y if self.adds_input else y
+        return self.skip(x) + y if self.adds_input else y
 
 
 class _SqueezeExcite(nn.Module):

@@ -57,6 +57,7 @@ class _OmniBlock(nn.Module):
         self.gate = Gate(middle)
         self.conv3 = _ConvBn(middle, outputs)
         self.downsample = _ConvBn(inputs, outputs) if inputs != outputs else None
+        self.skip = nn.Identity()  # which `training.qat` may make round
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
@@ -65,7 +66,7 @@ class _OmniBlock(nn.Module):
         first, *others = (self.gate(stream(y)) for stream in streams)
         for other in others:
             first = first + other
-        return torch.relu(self.conv3(first) + identity)
+        return torch.relu(self.conv3(first) + self.skip(identity))
 
 
 class Lite3x3(nn.Module):

@@ -66,6 +66,7 @@ class _Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
+        self.skip = nn.Identity()  # which `training.qat` may make round
         self.downsample: nn.Sequential | None = None
         if inputs != outputs or stride != 1:
             shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
@@ -76,7 +77,7 @@ class _Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        out: Tensor = self.relu(y + identity)
+        out: Tensor = self.relu(y + self.skip(identity))
         return out
 
 

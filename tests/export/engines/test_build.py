@@ -262,9 +262,38 @@ def test_int8_on_rtx_has_a_note_with_the_reason(tmp_path: Path) -> None:
     built = engine_from_onnx(tmp_path / "small_int8.onnx", tmp_path, OPTIONS)
     assert built.kernels("Int8") > 0
     (note,) = built.notes
-    assert "INT8 layers write floats on TensorRT-RTX: FP16 is probably faster" in note
+    assert f"{built.kernels('Int8')} of {built.kernels('Int8')} INT8 layers write FP32 on TensorRT-RTX: FP16 is" in note
+    said = built.to_dict()
+    assert said["notes"] == [note] and said["reads"]["Int8"] > 0 and said["writes"]["Int8"] == 0
+    assert said["all_writes"]["Int8"] > 0, "what rounds for the convolutions writes INT8"
     tensorrt = replace(built, card=built.card.with_(backend="tensorrt"))
     assert tensorrt.notes == ()
+
+
+def test_int8_on_rtx_warns_and_the_table_shows_what_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = network(random_weights())
+    int8 = quantized(model, ranges_over(model, images_of(), "minmax", 1))
+    write_onnx(int8, CARD.with_(precision="int8"), tmp_path / "small_int8.onnx")
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "export",
+                str(tmp_path / "small_int8.onnx"),
+                "--engine",
+                "--backend",
+                "tensorrt-rtx",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+    assert ended.value.code == 0
+    shown = capsys.readouterr()
+    assert "small_int8.engine: " in shown.err and "write FP32 on TensorRT-RTX" in shown.err
+    built = engine_from_onnx(tmp_path / "small_int8.onnx", tmp_path, EngineOptions(backend="tensorrt-rtx"))
+    cells = next(line for line in shown.out.splitlines() if line.startswith(" small_int8.engine")).split()
+    assert list(map(int, cells[3:9])) == [*built.to_dict()["reads"].values(), *built.to_dict()["writes"].values()]
 
 
 def test_adopting_needs_the_gpu_and_says_so_in_a_line(small: Path, tmp_path: Path) -> None:
