@@ -11,6 +11,7 @@ from reid_edge.scoring.metrics import Metrics
 
 if TYPE_CHECKING:
     from .engines.build import Built
+    from .int8.search import Int8Layers
     from .int8.sensitivity import Sensitivity
     from .parity.gate import Parity
     from .parity.recheck import Verified
@@ -24,7 +25,8 @@ class Exported:
     """A file that passed the gates, or one that did not: then ``refused`` says why, and it was not written.
 
     ``seconds`` include checks and scores. ``metrics`` are the file's scores and ``lost`` is what it loses against the
-    FP32 model; None without a data set. ``note`` is for users, as the times of an INT8 file for the CPU.
+    FP32 model; None without a data set. ``int8`` says which layers of an INT8 file are in float, and why. ``note`` is
+    for users, as the times of an INT8 file for the CPU.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Exported:
     parity: Parity | None = None
     metrics: Metrics | None = None
     lost: ScoreLoss | None = None
+    int8: Int8Layers | None = None
     note: str = ""
     refused: GateError | None = None
 
@@ -47,6 +50,7 @@ class Exported:
             "parity": self.parity.to_dict() if self.parity else None,
             "metrics": self.metrics.to_dict() if self.metrics else None,
             "lost": self.lost.to_dict() if self.lost else None,
+            "int8": self.int8.to_dict() if self.int8 else None,
             "note": self.note,
             "refused": str(self.refused) if self.refused else None,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from reid_edge.card import ModelCard
@@ -30,7 +29,7 @@ def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph
             int8 = fp16_from_fp32(int8)
     # Where every layer is INT8, nothing is left to be FP16.
     around = "fp16" if stores_fp16(int8) else "fp32"
-    note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan.kept, around)}"
+    note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan, around)}"
     return int8, card.with_(precision="int8", calibration=note, parity={})
 
 
@@ -48,7 +47,8 @@ def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:
     }
 
 
-def _kept_note(kept: Collection[str], around: str) -> str:
+def _kept_note(plan: Int8Plan, around: str) -> str:
     """Which layers are left unquantised, as far as a line holds their names."""
-    names = sorted(kept)
-    return f"{around} around INT8, with {len(names)} layers" + (f": {', '.join(names)}"[:2000] if names else "")
+    names = sorted(plan.kept)
+    added = f" ({len(plan.searched)} of them as the gates needed)" if plan.searched else ""
+    return f"{around} around INT8, with {len(names)} layers{added}" + (f": {', '.join(names)}"[:2000] if names else "")

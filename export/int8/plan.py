@@ -79,8 +79,9 @@ class Int8Options:
 class Int8Plan:
     """What `Int8Options` mean for one FP32 graph.
 
-    ``kept`` are the layers left unquantised. Either ``crops`` are what to calibrate on, or ``trained`` are the
-    activation ranges by value that the model was trained for, and ``trained_note`` says how they were found.
+    ``kept`` are the layers left unquantised, ``searched`` those of them that `search.search_layers` added. Either
+    ``crops`` are what to calibrate on, or ``trained`` are the activation ranges by value that the model was trained
+    for, and ``trained_note`` says how they were found. With both, ``trained`` are those of the ``crops``.
     """
 
     options: Int8Options
@@ -88,6 +89,7 @@ class Int8Plan:
     crops: CalibrationCrops | None = None
     trained: Mapping[str, float] | None = None
     trained_note: str = ""
+    searched: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:

@@ -24,7 +24,7 @@ from reid_edge.export.parity.compare import compare
 from .layers import depthwise_layers, gate_layers, match_layers
 from .qdq import quantized
 
-__all__ = ["BY", "Loss", "Sensitivity", "check_by", "sensitivity"]
+__all__ = ["BY", "Loss", "Sensitivity", "check_by", "losses_alone", "sensitivity"]
 
 BY = ("layer", "block")
 """What is quantised alone: a layer, or all layers of a block, as ``backbone.conv2.0``."""
@@ -99,25 +99,41 @@ def sensitivity(
     kept = match_layers(graph, always)
     parts = _parts([name for name in graph.layers if name not in kept], by)
     reference = embed_graph(graph, images, threads)
-    every = {name for names in parts.values() for name in names}
-
-    def loss(name: str, in_float: set[str], count: int = 0) -> Loss:
-        embeddings = embed_graph(quantized(graph, ranges, kept | in_float), images, threads)
-        found = compare(reference, embeddings)
-        return Loss(name, kinds.get(name, by), found.cosine_min, found.cosine_p1, found.cosine_mean, count)
-
-    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise") | dict.fromkeys(gate_layers(graph), "gate")
-    alone = [loss(name, every - set(names)) for name, names in track(parts.items(), f"each {by} alone", len(parts))]
-    alone.sort(key=lambda one: one.cosine_mean)
+    alone = losses_alone(graph, ranges, images, parts, reference, threads)
     ladder: list[Loss] = []
     for count in track(_steps(len(alone)), f"keeping the worst {by}s"):
         in_float = {name for one in alone[:count] for name in parts[one.name]}
-        ladder.append(loss("all but the worst" if count else "all", in_float, count))
+        embeddings = embed_graph(quantized(graph, ranges, kept | in_float), images, threads)
+        found = compare(reference, embeddings)
+        name = "all but the worst" if count else "all"
+        ladder.append(Loss(name, by, found.cosine_min, found.cosine_p1, found.cosine_mean, count))
         if ladder[-1].cosine_p1 >= target:
             break
     keep = tuple(one.name for one in alone[: ladder[-1].kept])
     reached = ladder[-1].cosine_p1 >= target
     return Sensitivity(by, len(images), target, tuple(alone), tuple(ladder), keep, tuple(sorted(kept)), reached)
+
+
+def losses_alone(
+    graph: Graph,
+    ranges: Mapping[str, float],
+    images: NDArray[np.uint8],
+    parts: Mapping[str, Sequence[str]],
+    reference: Embeddings,
+    threads: int | None = None,
+) -> list[Loss]:
+    """What each of ``parts``, names of layers by a name of their own, loses as the only one in INT8; the worst first.
+
+    ``reference`` float32 [N, D] are the embeddings of ``images``. Of equals, the first in ``parts`` is the first.
+    """
+    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise") | dict.fromkeys(gate_layers(graph), "gate")
+    losses = []
+    for name, layers in track(parts.items(), "each layer or block alone in INT8", len(parts)):
+        others = set(graph.layers) - set(layers)
+        found = compare(reference, embed_graph(quantized(graph, ranges, others), images, threads))
+        kind = kinds.get(name, "layer" if [name] == list(layers) else "block")
+        losses.append(Loss(name, kind, found.cosine_min, found.cosine_p1, found.cosine_mean))
+    return sorted(losses, key=lambda one: one.cosine_mean)
 
 
 def check_by(by: str) -> None:

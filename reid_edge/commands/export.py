@@ -205,13 +205,15 @@ def _engine(
 
 def _show(report: ExportReport) -> None:
     """The tables of an export, and what to do with the files for other programs."""
-    from reid_edge.export.tables import built_table, exported_table, scores_table, verified_table
+    from reid_edge.export.tables import built_table, exported_table, scores_table, search_table, verified_table
 
     if report.files:
         show(exported_table(report.files))
     if any(file.metrics for file in report.files):
         show(scores_table(report.files))
     for file in report.files:
+        if file.int8 and len(file.int8.trials) > 1:
+            show(search_table(file, file.int8))
         if file.note:
             tell(f"{file.path.name}: {file.note}")
     if report.engines:

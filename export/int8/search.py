@@ -1,0 +1,294 @@
+"""Which layers INT8 must leave in float, found by trying: the fewest of those that lose most until every gate holds.
+
+1. The start (`layers.default_keep`, or what the model was trained for) is written and judged like any file. Where it
+   passes, nothing is searched.
+2. Each layer left in INT8 is measured alone on a few crops: that ranks them. Those that lose most go to float first,
+   as long as half of the multiply-accumulates stay in INT8: a file with less is not called INT8.
+3. Bisection finds the fewest that agree with the FP32 model on all crops, and the file of these is written and judged.
+   Where it is refused, by its scores say, bisection goes on above with the whole judgement.
+
+Bisection takes it that more layers in float lose less. Where errors cancel that is not so, and a set with one layer
+fewer might pass too; what is found has passed every gate in any case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_edge.core.progress import phase
+from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.macs import node_macs
+from reid_edge.export.graph.session import embed_graph
+from reid_edge.export.parity.compare import Comparison, compare
+from reid_edge.export.parity.gate import outside
+from reid_edge.export.parity.limits import Thresholds
+
+from .layers import depthwise_layers, gate_layers
+from .plan import Int8Plan
+from .qdq import quantized
+from .sensitivity import Loss, losses_alone
+
+__all__ = ["HALF", "Int8Layers", "Judgement", "Trial", "int8_share", "layers_of", "search_layers"]
+
+HALF = 0.5
+"""The share of multiply-accumulates in INT8 below which a file is not called INT8."""
+
+_QAT = "fine-tune with train --qat, or leave --int8 out (precisions=)"
+
+_RANKING_CROPS = 64
+"""Each layer alone: 60 layers on 64 crops cost what 8 sets of layers cost on the 512 that files are compared on."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What writing a file with some layers in float came to.
+
+    ``agreement`` and ``map_lost`` (a fraction) are None where they were not reached. ``is_lossy`` says that rounding
+    cost too much, so that more layers in float may pass; other refusals would stay.
+    """
+
+    refused: str
+    is_lossy: bool
+    agreement: Comparison | None = None
+    map_lost: float | None = None
+
+
+Judge = Callable[[Int8Plan], Judgement]
+"""Writes and judges the file of a plan."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of layers in float: how many, the share of MACs in INT8, the cosines with FP32, mAP lost, the verdict.
+
+    ``map_lost``, a fraction, is None where the file was not scored. ``verdict`` is "passed", "agrees" (not written),
+    "not written" or the figures outside their limits.
+    """
+
+    in_float: int
+    share: float
+    cosine_min: float
+    cosine_p1: float
+    cosine_mean: float
+    map_lost: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Layers:
+    """The layers of an INT8 file that are in float, ``why`` by name, and the ``share`` of MACs that is in INT8.
+
+    ``trials`` are the sets of layers that were tried, in their order; ``runs`` counts the passes over crops that ranked
+    layers and compared sets, and ``seconds`` is the time of all. They are empty and 0 where nothing was searched.
+    ``refused`` says why no set passes, or is empty.
+    """
+
+    why: Mapping[str, str]
+    share: float
+    trials: tuple[Trial, ...] = ()
+    runs: int = 0
+    seconds: float = 0.0
+    refused: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: shares and mAP as fractions."""
+        return asdict(self)
+
+    def cost(self) -> str:
+        """What the search cost, in a few words."""
+        return f"{len(self.trials)} sets of layers tried, {self.runs} passes over crops, {self.seconds:.0f} s"
+
+
+def int8_share(graph: Graph, kept: Collection[str]) -> float:
+    """The share of the multiply-accumulates of an FP32 ``graph`` that INT8 computes when the layers ``kept`` do not."""
+    return _Shares(graph).without(kept)
+
+
+def layers_of(graph: Graph, plan: Int8Plan) -> Int8Layers:
+    """What a ``plan`` leaves in float and why, where nothing is searched."""
+    return Int8Layers(why=_reasons(graph, plan), share=int8_share(graph, plan.kept))
+
+
+def search_layers(
+    graph: Graph,
+    plan: Int8Plan,
+    images: NDArray[np.uint8],
+    reference: NDArray[np.float32],
+    limits: Thresholds,
+    judge: Judge,
+) -> Int8Layers:
+    """The layers that a ``plan`` leaves in float, and the fewest more with which ``judge`` lets its file pass.
+
+    ``images`` uint8 [N, H, W, 3] have the embeddings ``reference`` float32 [N, D] in FP32, and ``limits`` are INT8's.
+    ``judge`` is first asked about the ``plan`` itself. Calibrates once. Raises ModelError where multiply-accumulates
+    cannot be counted, and as `Int8Plan.activation_ranges`.
+    """
+    started = time.perf_counter()
+    shares = _Shares(graph)
+    if plan.crops is not None and shares.without(plan.kept) < HALF:
+        plan = replace(plan, kept=frozenset())  # a network of depthwise convolutions: begin with all in INT8
+    plan = replace(plan, trained=plan.activation_ranges(graph))
+    search = _Search(graph, plan, images, reference, limits, judge, shares)
+    chosen = search.run()
+    alone = {one.name: f"cosine {one.cosine_mean:.5f} on average as the only layer in INT8" for one in search.ranked}
+    return Int8Layers(
+        why=_reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
+        share=shares.without(chosen.kept),
+        trials=tuple(search.trials.values()),
+        runs=search.runs,
+        seconds=time.perf_counter() - started,
+        refused=search.refused,
+    )
+
+
+@dataclass
+class _Search:
+    """The state of one search: what was tried, by how many ranked layers are in float."""
+
+    graph: Graph
+    plan: Int8Plan
+    images: NDArray[np.uint8]
+    reference: NDArray[np.float32]
+    limits: Thresholds
+    judge: Judge
+    shares: _Shares
+    ranked: list[Loss] = field(default_factory=list)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    runs: int = 0
+    refused: str = ""
+
+    def run(self) -> Int8Plan:
+        """The plan of the file that passed; the first one, and ``refused``, where none did."""
+        share = self.shares.without(self.plan.kept)
+        if share < HALF:
+            self.refused = f"{share:.0%} of the multiply-accumulates are in INT8 (at least {HALF:.0%}): {_QAT}"
+            return self.plan
+        first = self.judge(self.plan)
+        self.refused = first.refused
+        if first.refused and not first.is_lossy:
+            return self.plan
+        self._note(0, first.agreement or self._compared(0), first)
+        if not first.refused:
+            return self.plan
+        with phase("searching the layers that INT8 must leave in float"):
+            count = self._search()
+        if count is None:
+            self.refused = (
+                f"INT8 passes with no choice of layers in float that leaves it half of the multiply-accumulates: "
+                f"{first.refused.replace(self.limits.remedy, _QAT)}"
+            )
+            return self.plan
+        self.refused = ""
+        return self._plan(count)
+
+    def _search(self) -> int | None:
+        """How many of the ranked layers are in float in the file that passed; None where none did."""
+        self.ranked = self._ranking()
+        fewest = _fewest(1, len(self.ranked), self._agrees)
+        if fewest is None or self._passes(fewest):
+            return fewest
+        return _fewest(fewest + 1, len(self.ranked), self._passes)
+
+    def _ranking(self) -> list[Loss]:
+        """The layers that may go to float one after the other, the one that loses most first."""
+        chosen = np.unique(np.linspace(0, len(self.images) - 1, _RANKING_CROPS).astype(int))
+        parts = {name: [name] for name in self.graph.layers if name not in self.plan.kept}
+        threads, ranges = self.plan.options.threads, self.plan.activation_ranges(self.graph)
+        losses = losses_alone(self.graph, ranges, self.images[chosen], parts, self.reference[chosen], threads)
+        self.runs += len(parts)
+        kept = set(self.plan.kept)
+        ranked = []
+        for one in losses:
+            if self.shares.without(kept | {one.name}) >= HALF:
+                kept.add(one.name)
+                ranked.append(one)
+        return ranked
+
+    def _plan(self, count: int) -> Int8Plan:
+        """The plan with the first ``count`` of the ranked layers in float too."""
+        added = tuple(one.name for one in self.ranked[:count])
+        return replace(self.plan, kept=self.plan.kept | set(added), searched=added)
+
+    def _compared(self, count: int) -> Comparison:
+        self.runs += 1
+        threads, ranges = self.plan.options.threads, self.plan.activation_ranges(self.graph)
+        int8 = quantized(self.graph, ranges, self._plan(count).kept)
+        return compare(self.reference, embed_graph(int8, self.images, threads), tie=self.limits.tie)
+
+    def _agrees(self, count: int) -> bool:
+        """Whether a set agrees with FP32 before it is written; each is tried once."""
+        if count not in self.trials:
+            self._note(count, self._compared(count))
+        return self.trials[count].verdict in {"agrees", "passed"}
+
+    def _passes(self, count: int) -> bool:
+        """Whether a set that agrees passes every gate as a file."""
+        if not self._agrees(count):
+            return False
+        judged = self.judge(self._plan(count))
+        self._note(count, judged.agreement or self.trials[count], judged)
+        return not judged.refused
+
+    def _note(self, count: int, figures: Comparison | Trial, judged: Judgement | None = None) -> None:
+        if judged is None:
+            assert isinstance(figures, Comparison)
+            verdict = ", ".join(outside(figures, self.limits)) or "agrees"
+        elif not judged.refused:
+            verdict = "passed"
+        elif judged.map_lost is not None:
+            verdict = "mAP"
+        else:
+            verdict = ", ".join(outside(figures, self.limits) if isinstance(figures, Comparison) else ()) or "refused"
+        plan = self._plan(count)
+        self.trials[count] = Trial(
+            len(plan.kept),
+            self.shares.without(plan.kept),
+            figures.cosine_min,
+            figures.cosine_p1,
+            figures.cosine_mean,
+            judged.map_lost if judged else None,
+            verdict,
+        )
+
+
+class _Shares:
+    """The multiply-accumulates of each layer, counted once."""
+
+    def __init__(self, graph: Graph) -> None:
+        macs = node_macs(graph)
+        self._total = sum(macs.values())
+        self._by_layer = {name: sum(macs[node.output[0]] for node in nodes) for name, nodes in graph.layers.items()}
+
+    def without(self, kept: Collection[str]) -> float:
+        """The share that is in INT8 when the layers ``kept`` are not."""
+        return sum(macs for name, macs in self._by_layer.items() if name not in kept) / max(self._total, 1)
+
+
+def _reasons(graph: Graph, plan: Int8Plan) -> dict[str, str]:
+    """Why each layer that the ``plan`` keeps is in float."""
+    if plan.options.keep is not None:
+        return dict.fromkeys(sorted(plan.kept), "--keep (keep=)")
+    if plan.crops is None:
+        return dict.fromkeys(sorted(plan.kept), "not trained for INT8")
+    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise convolution") | dict.fromkeys(gate_layers(graph), "gate")
+    return {name: kinds.get(name, "") for name in sorted(plan.kept)}
+
+
+def _fewest(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
+    """The least of ``low`` to ``high`` for which ``holds``, which holds for all above it; None where ``high`` fails.
+
+    >>> _fewest(1, 100, lambda n: n >= 17), _fewest(1, 3, lambda n: n > 5), _fewest(2, 1, bool)
+    (17, None, None)
+    """
+    if low > high or not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
