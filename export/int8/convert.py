@@ -8,11 +8,12 @@ from reid_edge.card import ModelCard
 from reid_edge.export.graph.fp16 import fp16_from_fp32, stores_fp16
 from reid_edge.export.graph.graph import Graph
 
+from .bias import bias_corrected
 from .cpu import quantized_for_cpu
 from .plan import Int8Plan
 from .qdq import quantized
 
-__all__ = ["int8_from_fp32", "trained_ranges"]
+__all__ = ["int8_from_fp32", "rounded", "trained_ranges"]
 
 
 def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph, ModelCard]:
@@ -24,13 +25,18 @@ def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph
     if plan.options.for_runtime == "cpu":
         int8 = quantized_for_cpu(graph, plan.calibration().images, plan.kept)
     else:
-        int8 = quantized(graph, plan.activation_ranges(graph), plan.kept)
+        int8 = rounded(graph, plan.calibrated(graph))
         if plan.options.unquantized == "fp16":
             int8 = fp16_from_fp32(int8)
     # Where every layer is INT8, nothing is left to be FP16.
     around = "fp16" if stores_fp16(int8) else "fp32"
     note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan, around)}"
     return int8, card.with_(precision="int8", calibration=note, parity={})
+
+
+def rounded(graph: Graph, plan: Int8Plan) -> Graph:
+    """The FP32 ``graph`` with the Q/DQ pairs and the corrected biases of a calibrated ``plan``."""
+    return bias_corrected(quantized(graph, plan.activation_ranges(graph), plan.kept), plan.errors or {})
 
 
 def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:

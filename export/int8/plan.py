@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reid_edge.card import ModelCard
@@ -17,12 +17,14 @@ from reid_edge.core.names import require_name
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.data.images import read_crops
 from reid_edge.errors import InputError, ModelError
-from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.graph import Array, Graph
 
+from .bias import mean_errors
 from .calibrate import calibrated_ranges
 from .crops import CalibrationCrops, ReadCrops, calibration_crops
 from .histogram import METHODS
 from .layers import default_keep, match_layers
+from .qdq import quantized
 
 __all__ = ["RUNTIMES", "UNQUANTIZED", "Int8Options", "Int8Plan", "open_calibration", "plan_int8"]
 
@@ -81,7 +83,7 @@ class Int8Plan:
 
     ``kept`` are the layers left unquantised, ``searched`` those of them that `search.search_layers` added. Either
     ``crops`` are what to calibrate on, or ``trained`` are the activation ranges by value that the model was trained
-    for, and ``trained_note`` says how they were found. With both, ``trained`` are those of the ``crops``.
+    for, and ``trained_note`` says how they were found. `calibrated` gives a plan that has measured its crops.
     """
 
     options: Int8Options
@@ -90,6 +92,7 @@ class Int8Plan:
     trained: Mapping[str, float] | None = None
     trained_note: str = ""
     searched: tuple[str, ...] = ()
+    errors: Mapping[str, Array] | None = field(default=None, repr=False)
 
     @property
     def method(self) -> str:
@@ -107,6 +110,20 @@ class Int8Plan:
         if self.trained is not None:
             return self.trained
         return calibrated_ranges(graph, self.calibration(), self.options.method, threads=self.options.threads)
+
+    def calibrated(self, graph: Graph) -> Int8Plan:
+        """The plan with what it measures of the FP32 ``graph``: activation ranges, and the errors to correct.
+
+        Those are `bias.mean_errors` with every layer in INT8 that has activation ranges: a layer's own do not depend on
+        the others. A model that was trained for INT8 has learned its biases with the errors in them.
+        """
+        if self.errors is not None:
+            return self
+        ranges = self.activation_ranges(graph)
+        if self.crops is None:
+            return replace(self, trained=ranges, errors={})
+        int8 = quantized(graph, ranges)
+        return replace(self, trained=ranges, errors=mean_errors(graph, int8, self.crops.images, self.options.threads))
 
     def note(self) -> str:
         """What the card says of where the activation ranges are from."""

@@ -29,9 +29,9 @@ from reid_edge.export.parity.compare import Comparison, compare
 from reid_edge.export.parity.gate import outside
 from reid_edge.export.parity.limits import Thresholds
 
+from .convert import rounded
 from .layers import depthwise_layers, gate_layers
 from .plan import Int8Plan
-from .qdq import quantized
 from .sensitivity import Loss, losses_alone
 
 __all__ = ["HALF", "Int8Layers", "Judgement", "Trial", "int8_share", "layers_of", "search_layers"]
@@ -133,7 +133,7 @@ def search_layers(
     shares = _Shares(graph)
     if plan.crops is not None and shares.without(plan.kept) < HALF:
         plan = replace(plan, kept=frozenset())  # a network of depthwise convolutions: begin with all in INT8
-    plan = replace(plan, trained=plan.activation_ranges(graph))
+    plan = plan.calibrated(graph)
     search = _Search(graph, plan, images, reference, limits, judge, shares)
     chosen = search.run()
     alone = {one.name: f"cosine {one.cosine_mean:.5f} on average as the only layer in INT8" for one in search.ranked}
@@ -199,8 +199,9 @@ class _Search:
         """The layers that may go to float one after the other, the one that loses most first."""
         chosen = np.unique(np.linspace(0, len(self.images) - 1, _RANKING_CROPS).astype(int))
         parts = {name: [name] for name in self.graph.layers if name not in self.plan.kept}
-        threads, ranges = self.plan.options.threads, self.plan.activation_ranges(self.graph)
-        losses = losses_alone(self.graph, ranges, self.images[chosen], parts, self.reference[chosen], threads)
+        plan, images, reference = self.plan, self.images[chosen], self.reference[chosen]
+        ranges, threads = plan.activation_ranges(self.graph), plan.options.threads
+        losses = losses_alone(self.graph, ranges, images, parts, reference, threads, plan.errors)
         self.runs += len(parts)
         kept = set(self.plan.kept)
         ranked = []
@@ -217,9 +218,8 @@ class _Search:
 
     def _compared(self, count: int) -> Comparison:
         self.runs += 1
-        threads, ranges = self.plan.options.threads, self.plan.activation_ranges(self.graph)
-        int8 = quantized(self.graph, ranges, self._plan(count).kept)
-        return compare(self.reference, embed_graph(int8, self.images, threads), tie=self.limits.tie)
+        embeddings = embed_graph(rounded(self.graph, self._plan(count)), self.images, self.plan.options.threads)
+        return compare(self.reference, embeddings, tie=self.limits.tie)
 
     def _agrees(self, count: int) -> bool:
         """Whether a set agrees with FP32 before it is written; each is tried once."""

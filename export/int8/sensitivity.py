@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from reid_edge.core.names import require_name
 from reid_edge.core.progress import track
 from reid_edge.errors import InputError
-from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.graph import Array, Graph
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.compare import compare
 
+from .bias import bias_corrected
 from .layers import depthwise_layers, gate_layers, match_layers
 from .qdq import quantized
 
@@ -88,23 +89,24 @@ def sensitivity(
     always: Collection[str] = (),
     target: float = 0.99,
     threads: int | None = None,
+    errors: Mapping[str, Array] | None = None,
 ) -> Sensitivity:
     """Measure every layer or block of an FP32 ``graph`` on ``images``, uint8 [N, H, W, 3].
 
     ``ranges`` are the activation ranges by value. ``always`` stay in float (see `layers.match_layers`), ``target`` is
-    the first percentile of the cosines to reach. A layer costs one pass over the images. Raises InputError for an
-    unknown ``by`` and for a model without layers.
+    the first percentile of the cosines to reach, ``errors`` what biases are corrected by (`bias.mean_errors`). A layer
+    costs one pass over the images. Raises InputError for an unknown ``by`` and for a model without layers.
     """
     check_by(by)
     kept = match_layers(graph, always)
     parts = _parts([name for name in graph.layers if name not in kept], by)
     reference = embed_graph(graph, images, threads)
-    alone = losses_alone(graph, ranges, images, parts, reference, threads)
+    alone = losses_alone(graph, ranges, images, parts, reference, threads, errors)
     ladder: list[Loss] = []
     for count in track(_steps(len(alone)), f"keeping the worst {by}s"):
         in_float = {name for one in alone[:count] for name in parts[one.name]}
-        embeddings = embed_graph(quantized(graph, ranges, kept | in_float), images, threads)
-        found = compare(reference, embeddings)
+        int8 = bias_corrected(quantized(graph, ranges, kept | in_float), errors or {})
+        found = compare(reference, embed_graph(int8, images, threads))
         name = "all but the worst" if count else "all"
         ladder.append(Loss(name, by, found.cosine_min, found.cosine_p1, found.cosine_mean, count))
         if ladder[-1].cosine_p1 >= target:
@@ -121,6 +123,7 @@ def losses_alone(
     parts: Mapping[str, Sequence[str]],
     reference: Embeddings,
     threads: int | None = None,
+    errors: Mapping[str, Array] | None = None,
 ) -> list[Loss]:
     """What each of ``parts``, names of layers by a name of their own, loses as the only one in INT8; the worst first.
 
@@ -130,7 +133,8 @@ def losses_alone(
     losses = []
     for name, layers in track(parts.items(), "each layer or block alone in INT8", len(parts)):
         others = set(graph.layers) - set(layers)
-        found = compare(reference, embed_graph(quantized(graph, ranges, others), images, threads))
+        int8 = bias_corrected(quantized(graph, ranges, others), errors or {})
+        found = compare(reference, embed_graph(int8, images, threads))
         kind = kinds.get(name, "layer" if [name] == list(layers) else "block")
         losses.append(Loss(name, kind, found.cosine_min, found.cosine_p1, found.cosine_mean))
     return sorted(losses, key=lambda one: one.cosine_mean)
