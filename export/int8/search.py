@@ -41,6 +41,8 @@ HALF = 0.5
 
 _QAT = "fine-tune with train --qat, or leave --int8 out (precisions=)"
 
+_ALONE = "as the only layer in INT8, a mean cosine of"
+
 _RANKING_CROPS = 64
 """Each layer alone: 60 layers on 64 crops cost what 8 sets of layers cost on the 512 that files are compared on."""
 
@@ -100,6 +102,13 @@ class Int8Layers:
         """JSON-able: shares and mAP as fractions."""
         return asdict(self)
 
+    def summary(self) -> str:
+        """How much of the file is in INT8, and what the search added to float, in a few words."""
+        added = sum(why.startswith(_ALONE) for why in self.why.values())
+        searched = f", {added} of them found by search ({self.cost()})" if len(self.trials) > 1 else ""
+        share = f"{self.share:.0%} of its multiply-accumulates are in INT8"
+        return f"{share}, and {len(self.why)} layers in float{searched}"
+
     def cost(self) -> str:
         """What the search cost, in a few words."""
         return f"{len(self.trials)} sets of layers tried, {self.runs} passes over crops, {self.seconds:.0f} s"
@@ -136,7 +145,7 @@ def search_layers(
     plan = plan.calibrated(graph)
     search = _Search(graph, plan, images, reference, limits, judge, shares)
     chosen = search.run()
-    alone = {one.name: f"cosine {one.cosine_mean:.5f} on average as the only layer in INT8" for one in search.ranked}
+    alone = {one.name: f"{_ALONE} {one.cosine_mean:.5f}" for one in search.ranked}
     return Int8Layers(
         why=_reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
         share=shares.without(chosen.kept),

@@ -214,6 +214,8 @@ def _show(report: ExportReport) -> None:
     for file in report.files:
         if file.int8 and len(file.int8.trials) > 1:
             show(search_table(file, file.int8))
+        if file.int8 and not file.refused:
+            tell(f"{file.path.name}: {file.int8.summary()}")
         if file.note:
             tell(f"{file.path.name}: {file.note}")
     if report.engines:

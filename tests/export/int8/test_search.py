@@ -72,6 +72,7 @@ def test_the_planted_layer_is_found_and_no_other(planted: Graph, compared: Expor
     assert not row.refused and row.path.exists()
     assert set(layers.why) == {*DEFAULT, BAD}
     assert layers.why["backbone.block.0.gate.fc"] == "gate" and "as the only layer in INT8" in layers.why[BAD]
+    assert layers.summary().startswith("71% of its multiply-accumulates are in INT8, and 3 layers in float, 1 of them")
     first, *_, last = layers.trials
     assert (first.in_float, last.in_float, last.verdict) == (2, 3, "passed") and "cosine" in first.verdict
     assert layers.runs >= 3 and layers.seconds > 0
