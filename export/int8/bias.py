@@ -20,6 +20,7 @@ from onnx import NodeProto, helper, numpy_helper
 from reid_edge.core.progress import track
 from reid_edge.export.graph.graph import Array, Graph, finish, set_nodes
 from reid_edge.export.graph.session import open_session
+from reid_edge.export.parity.structure import largest_correction
 
 __all__ = ["CORRECTED", "bias_corrected", "mean_errors"]
 
@@ -28,6 +29,8 @@ CORRECTED = ".corrected"
 
 _BATCH = 4
 _CROPS = 256
+_MARGIN = 0.99
+"""FP32 rounds the sum of bias and correction."""
 
 
 def mean_errors(
@@ -53,11 +56,15 @@ def mean_errors(
 
 
 def bias_corrected(int8: Graph, errors: Mapping[str, Array]) -> Graph:
-    """An INT8 graph whose layers have the `mean_errors` of their outputs subtracted from their biases."""
+    """An INT8 graph whose layers have the `mean_errors` of their outputs subtracted from their biases.
+
+    No more than `structure.largest_correction`: an error beyond it comes of clipping, which is no matter of means.
+    """
     edited = int8.copy()
     for node in edited.graph.node:
         if _is_int8_layer(node, int8) and len(node.input) > 2 and (bias := node.input[2]) in errors:
-            value = (int8.constants[bias] - errors[bias]).astype(np.float32)
+            most = _MARGIN * largest_correction(node, int8)
+            value = (int8.constants[bias] - np.clip(errors[bias], -most, most)).astype(np.float32)
             edited.graph.initializer.append(numpy_helper.from_array(value, f"{bias}{CORRECTED}"))
             node.input[2] = f"{bias}{CORRECTED}"
     return finish(edited)

@@ -56,5 +56,6 @@ def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:
 def _kept_note(plan: Int8Plan, around: str) -> str:
     """Which layers are left unquantised, as far as a line holds their names."""
     names = sorted(plan.kept)
+    around = f"no clipping in {len(plan.unclipped)} layers, {around}" if plan.unclipped else around
     added = f" ({len(plan.searched)} of them as the gates needed)" if plan.searched else ""
     return f"{around} around INT8, with {len(names)} layers{added}" + (f": {', '.join(names)}"[:2000] if names else "")

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,7 +81,8 @@ class Int8Options:
 class Int8Plan:
     """What `Int8Options` mean for one FP32 graph.
 
-    ``kept`` are the layers left unquantised, ``searched`` those of them that `search.search_layers` added. Either
+    ``kept`` are the layers left unquantised, ``searched`` those of them that `search.search_layers` added, and
+    ``unclipped`` the layers to whose inputs it gave activation ranges that clip nothing. Either
     ``crops`` are what to calibrate on, or ``trained`` are the activation ranges by value that the model was trained
     for, and ``trained_note`` says how they were found. `calibrated` gives a plan that has measured its crops.
     """
@@ -92,6 +93,7 @@ class Int8Plan:
     trained: Mapping[str, float] | None = None
     trained_note: str = ""
     searched: tuple[str, ...] = ()
+    unclipped: tuple[str, ...] = ()
     errors: Mapping[str, Array] | None = field(default=None, repr=False)
 
     @property
@@ -124,6 +126,29 @@ class Int8Plan:
             return replace(self, trained=ranges, errors={})
         int8 = quantized(graph, ranges)
         return replace(self, trained=ranges, errors=mean_errors(graph, int8, self.crops.images, self.options.threads))
+
+    def with_method(self, method: str) -> Int8Plan:
+        """The same plan, not calibrated yet, for another calibration method."""
+        return replace(self, options=replace(self.options, method=method), trained=None, errors=None)
+
+    def with_ranges_of(self, other: Int8Plan, graph: Graph, layers: Collection[str]) -> Int8Plan:
+        """A calibrated plan with the ranges and errors of an ``other`` one for the ``layers``, by name.
+
+        Where layers read one value, all of them must be among these.
+        """
+        readers: dict[str, set[str]] = {}
+        for name, nodes in graph.layers.items():
+            for node in nodes:
+                readers.setdefault(node.input[0], set()).add(name)
+        changed = [
+            name for name in layers if all(readers[n.input[0]] - self.kept <= {*layers} for n in graph.layers[name])
+        ]
+        nodes = [node for name in changed for node in graph.layers[name]]
+        ranges, errors = dict(self.activation_ranges(graph)), dict(self.errors or {})
+        ranges |= {node.input[0]: other.activation_ranges(graph)[node.input[0]] for node in nodes}
+        biases = [node.input[2] for node in nodes if len(node.input) > 2]
+        errors |= {bias: (other.errors or {})[bias] for bias in biases if bias in errors}
+        return replace(self, trained=ranges, errors=errors, unclipped=tuple(changed))
 
     def note(self) -> str:
         """What the card says of where the activation ranges are from."""

@@ -2,9 +2,11 @@
 
 1. The start (`layers.default_keep`, or what the model was trained for) is written and judged like any file. Where it
    passes, nothing is searched.
-2. Each layer left in INT8 is measured alone on a few crops: that ranks them. Those that lose most go to float first,
-   as long as half of the multiply-accumulates stay in INT8: a file with less is not called INT8.
-3. Bisection finds the fewest that agree with the FP32 model on all crops, and the file of these is written and judged.
+2. Each layer left in INT8 is measured alone on a few crops, with the activation ranges of the calibration method and
+   with ones that clip nothing: it takes those that lose less. Early layers clip what rare crops are told apart by.
+3. What they lose then ranks them. Those that lose most go to float first, as long as half of the multiply-accumulates
+   stay in INT8: a file with less is not called INT8.
+4. Bisection finds the fewest that agree with the FP32 model on all crops, and the file of these is written and judged.
    Where it is refused, by its scores say, bisection goes on above with the whole judgement.
 
 Bisection takes it that more layers in float lose less. Where errors cancel that is not so, and a set with one layer
@@ -86,6 +88,7 @@ class Trial:
 class Int8Layers:
     """The layers of an INT8 file that are in float, ``why`` by name, and the ``share`` of MACs that is in INT8.
 
+    ``unclipped`` are the layers in INT8 whose inputs the search does not clip.
     ``trials`` are the sets of layers that were tried, in their order; ``runs`` counts the passes over crops that ranked
     layers and compared sets, and ``seconds`` is the time of all. They are empty and 0 where nothing was searched.
     ``refused`` says why no set passes, or is empty.
@@ -93,6 +96,7 @@ class Int8Layers:
 
     why: Mapping[str, str]
     share: float
+    unclipped: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
     runs: int = 0
     seconds: float = 0.0
@@ -107,7 +111,8 @@ class Int8Layers:
         added = sum(why.startswith(_ALONE) for why in self.why.values())
         searched = f", {added} of them found by search ({self.cost()})" if len(self.trials) > 1 else ""
         share = f"{self.share:.0%} of its multiply-accumulates are in INT8"
-        return f"{share}, and {len(self.why)} layers in float{searched}"
+        clipped = f"; {len(self.unclipped)} layers do not clip their inputs" if self.unclipped else ""
+        return f"{share}, and {len(self.why)} layers in float{searched}{clipped}"
 
     def cost(self) -> str:
         """What the search cost, in a few words."""
@@ -149,7 +154,8 @@ def search_layers(
     return Int8Layers(
         why=_reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
         share=shares.without(chosen.kept),
-        trials=tuple(search.trials.values()),
+        unclipped=chosen.unclipped,
+        trials=tuple(search.trials),
         runs=search.runs,
         seconds=time.perf_counter() - started,
         refused=search.refused,
@@ -168,7 +174,8 @@ class _Search:
     judge: Judge
     shares: _Shares
     ranked: list[Loss] = field(default_factory=list)
-    trials: dict[int, Trial] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    tried: dict[int, Trial] = field(default_factory=dict)
     runs: int = 0
     refused: str = ""
 
@@ -183,6 +190,7 @@ class _Search:
         if first.refused and not first.is_lossy:
             return self.plan
         self._note(0, first.agreement or self._compared(0), first)
+        self.tried.clear()
         if not first.refused:
             return self.plan
         with phase("searching the layers that INT8 must leave in float"):
@@ -198,27 +206,38 @@ class _Search:
 
     def _search(self) -> int | None:
         """How many of the ranked layers are in float in the file that passed; None where none did."""
-        self.ranked = self._ranking()
-        fewest = _fewest(1, len(self.ranked), self._agrees)
+        losses = self._losses()
+        kept = set(self.plan.kept)
+        for one in losses:
+            if self.shares.without(kept | {one.name}) >= HALF:
+                kept.add(one.name)
+                self.ranked.append(one)
+        fewest = _fewest(0 if self.plan.unclipped else 1, len(self.ranked), self._agrees)
         if fewest is None or self._passes(fewest):
             return fewest
         return _fewest(fewest + 1, len(self.ranked), self._passes)
 
-    def _ranking(self) -> list[Loss]:
-        """The layers that may go to float one after the other, the one that loses most first."""
+    def _losses(self) -> list[Loss]:
+        """What each layer loses alone, the worst first, after the plan has taken the better activation ranges."""
+        losses = self._alone(self.plan)
+        if self.plan.crops is not None and self.plan.method != "minmax":
+            wide = self.plan.with_method("minmax").calibrated(self.graph)
+            others = self._alone(wide)
+            self.plan = self.plan.with_ranges_of(
+                wide, self.graph, [n for n in losses if _loss(others[n]) < _loss(losses[n])]
+            )
+            losses |= {name: others[name] for name in self.plan.unclipped}
+        return sorted(losses.values(), key=_loss, reverse=True)
+
+    def _alone(self, plan: Int8Plan) -> dict[str, Loss]:
+        """What each layer that is not kept loses as the only one in INT8, by name."""
         chosen = np.unique(np.linspace(0, len(self.images) - 1, _RANKING_CROPS).astype(int))
-        parts = {name: [name] for name in self.graph.layers if name not in self.plan.kept}
-        plan, images, reference = self.plan, self.images[chosen], self.reference[chosen]
+        images, reference = self.images[chosen], self.reference[chosen]
+        parts = {name: [name] for name in self.graph.layers if name not in plan.kept}
+        self.runs += len(parts)
         ranges, threads = plan.activation_ranges(self.graph), plan.options.threads
         losses = losses_alone(self.graph, ranges, images, parts, reference, threads, plan.errors)
-        self.runs += len(parts)
-        kept = set(self.plan.kept)
-        ranked = []
-        for one in losses:
-            if self.shares.without(kept | {one.name}) >= HALF:
-                kept.add(one.name)
-                ranked.append(one)
-        return ranked
+        return {one.name: one for one in losses}
 
     def _plan(self, count: int) -> Int8Plan:
         """The plan with the first ``count`` of the ranked layers in float too."""
@@ -232,16 +251,17 @@ class _Search:
 
     def _agrees(self, count: int) -> bool:
         """Whether a set agrees with FP32 before it is written; each is tried once."""
-        if count not in self.trials:
+        if count not in self.tried:
             self._note(count, self._compared(count))
-        return self.trials[count].verdict in {"agrees", "passed"}
+        return self.tried[count].verdict in {"agrees", "passed"}
 
     def _passes(self, count: int) -> bool:
         """Whether a set that agrees passes every gate as a file."""
         if not self._agrees(count):
             return False
         judged = self.judge(self._plan(count))
-        self._note(count, judged.agreement or self.trials[count], judged)
+        self.trials.remove(self.tried[count])
+        self._note(count, judged.agreement or self.tried[count], judged)
         return not judged.refused
 
     def _note(self, count: int, figures: Comparison | Trial, judged: Judgement | None = None) -> None:
@@ -255,7 +275,7 @@ class _Search:
         else:
             verdict = ", ".join(outside(figures, self.limits) if isinstance(figures, Comparison) else ()) or "refused"
         plan = self._plan(count)
-        self.trials[count] = Trial(
+        self.tried[count] = Trial(
             len(plan.kept),
             self.shares.without(plan.kept),
             figures.cosine_min,
@@ -264,6 +284,12 @@ class _Search:
             judged.map_lost if judged else None,
             verdict,
         )
+        self.trials.append(self.tried[count])
+
+
+def _loss(one: Loss) -> float:
+    """What a layer loses on average and in the tail."""
+    return 2 - one.cosine_mean - one.cosine_p1
 
 
 class _Shares:

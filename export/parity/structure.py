@@ -23,7 +23,7 @@ from .compare import Embeddings, compare
 from .gate import require_close
 from .limits import Thresholds
 
-__all__ = ["check_structure", "check_weights", "unrounded"]
+__all__ = ["check_structure", "check_weights", "largest_correction", "unrounded"]
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 _CORRECTED = ".corrected"
@@ -155,7 +155,7 @@ def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Arra
     array = graph.constants[name]
     if name.endswith(_CORRECTED):
         for node in graph.consumers[name]:
-            yield array.astype(np.float64), _largest_correction(node, graph) / _HALF_STEP
+            yield array.astype(np.float64), largest_correction(node, graph) / _HALF_STEP
         return
     if array.dtype == np.float16:
         yield array.astype(np.float64), np.maximum(np.abs(exact) * 2.0**-10, 2.0**-24)
@@ -171,11 +171,12 @@ def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Arra
             yield value, _channel_steps(reader, exact) if is_weight else scale
 
 
-def _largest_correction(node: NodeProto, graph: Graph) -> Array:
-    """What a bias may be corrected by, [C]: six standard deviations of the rounding of one output.
+def largest_correction(node: NodeProto, graph: Graph) -> Array:
+    """What the bias of an INT8 layer may be corrected by, float64 [C].
 
-    Steps are rounded evenly, over a twelfth of their square, and inputs are taken to have a third of their activation
-    range as root mean square. A mean error is far smaller than this unless weights or ranges are not the layer's.
+    Six standard deviations of the rounding of one output: steps are rounded evenly, over a twelfth of their square, and
+    inputs are taken to have a third of their activation range as root mean square. A mean error is far smaller than
+    this unless weights or ranges are not the layer's.
     """
     pairs = [graph.producers.get(value) for value in node.input[:2]]
     if not all(pair and pair.op_type == "DequantizeLinear" for pair in pairs):

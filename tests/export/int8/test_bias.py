@@ -47,10 +47,10 @@ def test_the_mean_errors_by_a_naive_reference(weights: dict[str, Array]) -> None
 
 def test_the_mean_of_each_channel_is_right_again(weights: dict[str, Array]) -> None:
     graph, images = network(weights), images_of(16)
-    int8 = quantized(graph, {**ranges_over(graph, images, "mse", 1), "normal": 1.5})  # clips
+    int8 = quantized(graph, {**ranges_over(graph, images, "mse", 1), "normal": 2.45})  # clips a little
     errors = mean_errors(graph, int8, images, 1)
     again = bias_corrected(int8, errors)
-    assert np.abs(errors[CONV1]).max() > 0.05
+    assert np.abs(errors[CONV1]).max() > 0.003
     means = [_means(each, "map1", images) for each in (graph, int8, again)]
     np.testing.assert_allclose(means[1] - means[0], errors[CONV1], atol=1e-4)
     np.testing.assert_allclose(means[2], means[0], atol=1e-4)

@@ -168,3 +168,27 @@ def test_a_model_with_less_than_half_in_int8_is_not_called_int8(tmp_path: Path, 
     (row,) = write_files(source, tmp_path / "out", plan, ExportData(crops=compared.crops))
     assert str(row.refused).startswith("0% of the multiply-accumulates are in INT8 (at least 50%)")
     assert row.int8 and row.int8.why["backbone.conv1"] == "not trained for INT8"
+
+
+def test_layers_take_the_ranges_that_lose_less(compared: ExportData, tmp_path: Path) -> None:
+    """And no others do."""
+    assert compared.calibration
+    graph = network(random_weights())
+    plan = plan_int8(graph, CARD, INT8, compared.calibration.dataset, compared.calibration.batch).calibrated(graph)
+    ranges = plan.activation_ranges(graph)
+    clipping = replace(plan, trained={**ranges, "vector": ranges["vector"] / 4})
+    again = clipping.with_ranges_of(plan, graph, ["fc.0"])
+    assert again.activation_ranges(graph) == ranges and again.unclipped == ("fc.0",)
+    none = clipping.with_ranges_of(plan, graph, [])
+    assert none.activation_ranges(graph)["vector"] == ranges["vector"] / 4 and none.unclipped == ()
+
+
+@pytest.mark.usefixtures("empty_registry")
+def test_clipping_that_ruins_a_layer_is_found(compared: ExportData, tmp_path: Path) -> None:
+    """A method that clips two thirds of two layers' inputs: with whole ranges nothing more need be in float."""
+    METHODS.register("narrow", lambda histogram, peak: peak / 3 if peak > 10 else peak)
+    row, layers = exported(network(random_weights()), compared, tmp_path / "out", int8=replace(INT8, method="narrow"))
+    assert not row.refused and set(layers.why) == DEFAULT and set(layers.unclipped) == {"fc.0", BAD}
+    assert [trial.in_float for trial in layers.trials][0] == layers.trials[-1].in_float == 2
+    with OnnxEngine(row.path) as engine:
+        assert "no clipping in 2 layers, fp16 around INT8, with 2 layers: " in engine.card.calibration
