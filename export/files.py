@@ -23,8 +23,9 @@ from .graph.input_format import in_input_format
 from .graph.io import write_onnx
 from .int8.convert import int8_from_fp32
 from .int8.cpu import require_faster, time_on_cpu
+from .int8.in_float import layers_of
 from .int8.plan import Int8Plan, plan_int8
-from .int8.search import Judgement, layers_of, search_layers
+from .int8.search import Judgement, search_layers
 from .parity.gate import Parity, check_parity
 from .parity.limits import Thresholds
 from .parity.scores import check_scores, score_loss

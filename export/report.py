@@ -11,7 +11,7 @@ from reid_edge.scoring.metrics import Metrics
 
 if TYPE_CHECKING:
     from .engines.build import Built
-    from .int8.search import Int8Layers
+    from .int8.in_float import Int8Layers
     from .int8.sensitivity import Sensitivity
     from .parity.gate import Parity
     from .parity.recheck import Verified

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .engines.build import Built
-    from .int8.search import Int8Layers
+    from .int8.in_float import Int8Layers
     from .parity.gate import Parity
     from .parity.recheck import Verified
     from .report import Exported

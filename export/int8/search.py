@@ -16,34 +16,27 @@ fewer might pass too; what is found has passed every gate in any case.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.progress import phase
 from reid_edge.export.graph.graph import Graph
-from reid_edge.export.graph.macs import node_macs
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.compare import Comparison, compare
 from reid_edge.export.parity.gate import outside
 from reid_edge.export.parity.limits import Thresholds
 
 from .convert import rounded
-from .layers import depthwise_layers, gate_layers
+from .in_float import ALONE, HALF, Int8Layers, Shares, Trial, reasons
 from .plan import Int8Plan
 from .sensitivity import Loss, losses_alone
 
-__all__ = ["HALF", "Int8Layers", "Judgement", "Trial", "int8_share", "layers_of", "search_layers"]
-
-HALF = 0.5
-"""The share of multiply-accumulates in INT8 below which a file is not called INT8."""
+__all__ = ["Judge", "Judgement", "search_layers"]
 
 _QAT = "fine-tune with train --qat, or leave --int8 out (precisions=)"
-
-_ALONE = "as the only layer in INT8, a mean cosine of"
 
 _RANKING_CROPS = 64
 """Each layer alone: 60 layers on 64 crops cost what 8 sets of layers cost on the 512 that files are compared on."""
@@ -67,68 +60,6 @@ Judge = Callable[[Int8Plan], Judgement]
 """Writes and judges the file of a plan."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One set of layers in float: how many, the share of MACs in INT8, the cosines with FP32, mAP lost, the verdict.
-
-    ``map_lost``, a fraction, is None where the file was not scored. ``verdict`` is "passed", "agrees" (not written),
-    "not written" or the figures outside their limits.
-    """
-
-    in_float: int
-    share: float
-    cosine_min: float
-    cosine_p1: float
-    cosine_mean: float
-    map_lost: float | None
-    verdict: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Layers:
-    """The layers of an INT8 file that are in float, ``why`` by name, and the ``share`` of MACs that is in INT8.
-
-    ``unclipped`` are the layers in INT8 whose inputs the search does not clip.
-    ``trials`` are the sets of layers that were tried, in their order; ``runs`` counts the passes over crops that ranked
-    layers and compared sets, and ``seconds`` is the time of all. They are empty and 0 where nothing was searched.
-    ``refused`` says why no set passes, or is empty.
-    """
-
-    why: Mapping[str, str]
-    share: float
-    unclipped: tuple[str, ...] = ()
-    trials: tuple[Trial, ...] = ()
-    runs: int = 0
-    seconds: float = 0.0
-    refused: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able: shares and mAP as fractions."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """How much of the file is in INT8, and what the search added to float, in a few words."""
-        added = sum(why.startswith(_ALONE) for why in self.why.values())
-        searched = f", {added} of them found by search ({self.cost()})" if len(self.trials) > 1 else ""
-        share = f"{self.share:.0%} of its multiply-accumulates are in INT8"
-        clipped = f"; {len(self.unclipped)} layers do not clip their inputs" if self.unclipped else ""
-        return f"{share}, and {len(self.why)} layers in float{searched}{clipped}"
-
-    def cost(self) -> str:
-        """What the search cost, in a few words."""
-        return f"{len(self.trials)} sets of layers tried, {self.runs} passes over crops, {self.seconds:.0f} s"
-
-
-def int8_share(graph: Graph, kept: Collection[str]) -> float:
-    """The share of the multiply-accumulates of an FP32 ``graph`` that INT8 computes when the layers ``kept`` do not."""
-    return _Shares(graph).without(kept)
-
-
-def layers_of(graph: Graph, plan: Int8Plan) -> Int8Layers:
-    """What a ``plan`` leaves in float and why, where nothing is searched."""
-    return Int8Layers(why=_reasons(graph, plan), share=int8_share(graph, plan.kept))
-
-
 def search_layers(
     graph: Graph,
     plan: Int8Plan,
@@ -144,15 +75,15 @@ def search_layers(
     cannot be counted, and as `Int8Plan.activation_ranges`.
     """
     started = time.perf_counter()
-    shares = _Shares(graph)
+    shares = Shares(graph)
     if plan.crops is not None and shares.without(plan.kept) < HALF:
         plan = replace(plan, kept=frozenset())  # a network of depthwise convolutions: begin with all in INT8
     plan = plan.calibrated(graph)
     search = _Search(graph, plan, images, reference, limits, judge, shares)
     chosen = search.run()
-    alone = {one.name: f"{_ALONE} {one.cosine_mean:.5f}" for one in search.ranked}
+    alone = {one.name: f"{ALONE} {one.cosine_mean:.5f}" for one in search.ranked}
     return Int8Layers(
-        why=_reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
+        why=reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
         share=shares.without(chosen.kept),
         unclipped=chosen.unclipped,
         trials=tuple(search.trials),
@@ -172,7 +103,7 @@ class _Search:
     reference: NDArray[np.float32]
     limits: Thresholds
     judge: Judge
-    shares: _Shares
+    shares: Shares
     ranked: list[Loss] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     tried: dict[int, Trial] = field(default_factory=dict)
@@ -290,29 +221,6 @@ class _Search:
 def _loss(one: Loss) -> float:
     """What a layer loses on average and in the tail."""
     return 2 - one.cosine_mean - one.cosine_p1
-
-
-class _Shares:
-    """The multiply-accumulates of each layer, counted once."""
-
-    def __init__(self, graph: Graph) -> None:
-        macs = node_macs(graph)
-        self._total = sum(macs.values())
-        self._by_layer = {name: sum(macs[node.output[0]] for node in nodes) for name, nodes in graph.layers.items()}
-
-    def without(self, kept: Collection[str]) -> float:
-        """The share that is in INT8 when the layers ``kept`` are not."""
-        return sum(macs for name, macs in self._by_layer.items() if name not in kept) / max(self._total, 1)
-
-
-def _reasons(graph: Graph, plan: Int8Plan) -> dict[str, str]:
-    """Why each layer that the ``plan`` keeps is in float."""
-    if plan.options.keep is not None:
-        return dict.fromkeys(sorted(plan.kept), "--keep (keep=)")
-    if plan.crops is None:
-        return dict.fromkeys(sorted(plan.kept), "not trained for INT8")
-    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise convolution") | dict.fromkeys(gate_layers(graph), "gate")
-    return {name: kinds.get(name, "") for name in sorted(plan.kept)}
 
 
 def _fewest(low: int, high: int, holds: Callable[[int], bool]) -> int | None:

@@ -16,9 +16,9 @@ from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.io import write_onnx
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.int8.histogram import METHODS, peak_range
+from reid_edge.export.int8.in_float import Int8Layers, int8_share
 from reid_edge.export.int8.plan import Int8Options, plan_int8
 from reid_edge.export.int8.qdq import quantized
-from reid_edge.export.int8.search import Int8Layers, int8_share
 from reid_edge.export.parity.compare import compare
 from reid_edge.export.parity.gate import outside
 from reid_edge.export.parity.limits import THRESHOLDS, Checks
