@@ -43,8 +43,8 @@ class Int8Options:
 
     ``calibrate`` is a data set with training crops, ``layout`` its layout (None: auto-detected); ``count`` of its crops
     are taken, balanced over identities and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep``
-    names the layers that stay in float ("default", as None: `layers.default_keep`); ``for_runtime`` is one of
-    `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``threads`` None takes all cores.
+    names the layers that stay in float ("default": `layers.default_keep`; None: those and what `search` adds);
+    ``for_runtime`` is one of `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``threads`` None takes all cores.
     """
 
     calibrate: Path | str | None = None

@@ -86,7 +86,7 @@ def export(
         typer.Option(
             metavar="LAYER",
             help="Layer or block to keep in float, a file that --sensitivity wrote, default (depthwise convolutions "
-            "and gates) or none; repeatable.",
+            "and gates) or none; repeatable. Without it they are searched.",
             rich_help_panel=INT8,
         ),
     ] = None,

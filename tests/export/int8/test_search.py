@@ -192,3 +192,16 @@ def test_clipping_that_ruins_a_layer_is_found(compared: ExportData, tmp_path: Pa
     assert [trial.in_float for trial in layers.trials][0] == layers.trials[-1].in_float == 2
     with OnnxEngine(row.path) as engine:
         assert "no clipping in 2 layers, fp16 around INT8, with 2 layers: " in engine.card.calibration
+
+
+def test_a_network_of_depthwise_convolutions_begins_with_all_in_int8(compared: ExportData, tmp_path: Path) -> None:
+    """A 1x1 before and a thinner one after: depthwise and gate are over half of the multiply-accumulates."""
+    weights = random_weights()
+    weights["model.backbone.conv1.weight"] = weights["model.backbone.conv1.weight"][:, :, :1, :1]
+    weights["model.backbone.block.1.conv.weight"] = weights["model.backbone.block.1.conv.weight"][:3]
+    weights["model.fc.0.weight"] = weights["model.fc.0.weight"][:, :3]
+    graph = network(weights)
+    macs = [16 * 16 * 4 * 3, 14 * 14 * 3 * 4, 3 * 8, 14 * 14 * 4 * 9, 4 * 4]
+    assert int8_share(graph, DEFAULT) == sum(macs[:3]) / sum(macs) < 0.5
+    _, layers = exported(graph, compared, tmp_path / "out", {"int8.relative_error": 1})
+    assert layers.trials[0].in_float == 0 and layers.trials[0].share == 1
