@@ -60,7 +60,8 @@ def gate_section(report: ExportReport, *, title: str, text: str) -> Element:
         for file in report.files
         if file.refused
     ]
-    in_float = [element("p", f"{file.path.name}: {file.int8.summary()}.") for file in report.files if file.int8]
+    passed = [file for file in report.files if not file.refused]
+    in_float = [element("p", f"{file.path.name}: {file.int8.summary()}.") for file in passed if file.int8]
     return element("section", element("h2", title), element("p", text), table, *in_float, *reasons)
 
 

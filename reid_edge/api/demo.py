@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from reid_edge.api.demo_page import DemoReport
     from reid_edge.data.datasets import Dataset
-    from reid_edge.export.report import Exported, ExportReport
+    from reid_edge.export.report import ExportReport
     from reid_edge.scoring.evaluation import Evaluation
     from reid_edge.scoring.test_set import TestSet
     from reid_edge.training.history import EpochReport
@@ -55,8 +54,8 @@ def run_demo(
     reader of the page starts reid-edge.
 
     Raises ModelError for an unknown ``arch``, GateError when an FP32 or FP16 file differs from PyTorch (INT8 has
-    as many layers in float as its gate needs; where half in INT8 would not pass, the model is also trained for INT8)
-    and, with the page written, when training gained fewer than `GAIN_POINTS` points of rank-1.
+    as many layers in float as its gate needs, and is refused where half in INT8 would not pass) and, with the page
+    written, when training gained fewer than `GAIN_POINTS` points of rank-1.
     """
     check_architecture(arch)
     began = time.perf_counter()
@@ -127,7 +126,7 @@ def _untrained(config: TrainConfig, dataset: Dataset) -> Evaluation:
 
 
 def _export(out: Path, data: TestSet) -> ExportReport:
-    """The files of every precision; only INT8 may be refused, and is then made of a model that was trained for it."""
+    """The files of every precision; only INT8 may be refused."""
     from reid_edge.export.int8.plan import Int8Options
     from reid_edge.training.run_folder import MODEL_NAME
 
@@ -147,25 +146,7 @@ def _export(out: Path, data: TestSet) -> ExportReport:
             logger.info("%s: %s", file.path.name, file.int8.summary())
         if file.refused:
             logger.info("refused and not written, %s: %s", file.path, file.refused)
-            report = replace(report, files=(*report.files, _trained_for_int8(out, data)))
     return report
-
-
-def _trained_for_int8(out: Path, data: TestSet) -> Exported:
-    """The INT8 file of the same model after two epochs with INT8 fake quantisation, as its refusal advises."""
-    from reid_edge.training.options import RunOptions, StartFrom
-    from reid_edge.training.run_folder import MODEL_NAME
-
-    from .export_model import export_model
-    from .train_model import train_model
-
-    logger.info("training for INT8, with the trained model as the teacher")
-    start = StartFrom(qat=out / "run" / MODEL_NAME)
-    run = train_model(data.dataset, out / "int8", start=start, run=RunOptions(resume=True))
-    name = f"{run.card.architecture}_qat"
-    files = export_model(run.model, out / "models", name=name, precisions=("fp32", "int8"), data=data).files
-    logger.info("%s: %s", files[-1].path.name, files[-1].refused or "passed")
-    return files[-1]
 
 
 def _finish(report: DemoReport, out: Path, program: str, show: Callable[[Any], None]) -> Path:
