@@ -12,12 +12,12 @@ from reid_edge.export.graph.macs import node_macs
 from .layers import depthwise_layers, gate_layers
 from .plan import Int8Plan
 
-__all__ = ["ALONE", "HALF", "Int8Layers", "Shares", "Trial", "int8_share", "layers_of", "reasons"]
+__all__ = ["HALF", "LOSES_ALONE", "Int8Layers", "Shares", "Trial", "int8_share", "layers_of", "reasons"]
 
 HALF = 0.5
 """The share of multiply-accumulates in INT8 below which a file is not called INT8."""
 
-ALONE = "as the only layer in INT8, a mean cosine of"
+LOSES_ALONE = "as the only layer in INT8, a mean cosine of"
 """Begins the reason of a layer that a search put into float."""
 
 
@@ -62,7 +62,7 @@ class Int8Layers:
 
     def summary(self) -> str:
         """How much of the file is in INT8, and what the search added to float, in a few words."""
-        added = sum(why.startswith(ALONE) for why in self.why.values())
+        added = sum(why.startswith(LOSES_ALONE) for why in self.why.values())
         searched = f", {added} of them found by search ({self.cost()})" if len(self.trials) > 1 else ""
         share = f"{self.share:.0%} of its multiply-accumulates are in INT8"
         clipped = f"; {len(self.unclipped)} layers do not clip their inputs" if self.unclipped else ""

@@ -30,7 +30,7 @@ from reid_edge.export.parity.gate import outside
 from reid_edge.export.parity.limits import Thresholds
 
 from .convert import rounded
-from .in_float import ALONE, HALF, Int8Layers, Shares, Trial, reasons
+from .in_float import HALF, LOSES_ALONE, Int8Layers, Shares, Trial, reasons
 from .plan import Int8Plan
 from .sensitivity import Loss, losses_alone
 
@@ -81,7 +81,7 @@ def search_layers(
     plan = plan.calibrated(graph)
     search = _Search(graph, plan, images, reference, limits, judge, shares)
     chosen = search.run()
-    alone = {one.name: f"{ALONE} {one.cosine_mean:.5f}" for one in search.ranked}
+    alone = {one.name: f"{LOSES_ALONE} {one.cosine_mean:.5f}" for one in search.ranked}
     return Int8Layers(
         why=reasons(graph, plan) | {name: alone[name] for name in chosen.searched},
         share=shares.without(chosen.kept),
