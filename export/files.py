@@ -26,7 +26,9 @@ from .graph.io import write_onnx
 from .graph.traffic import graph_cost
 from .int8.convert import int8_from_fp32
 from .int8.cpu import require_faster, time_on_cpu
+from .int8.in_float import layers_of
 from .int8.plan import Int8Plan, plan_int8
+from .int8.search import Judgement, search_layers
 from .parity.gate import Parity, check_parity
 from .parity.limits import Thresholds
 from .parity.scores import check_scores, score_loss
@@ -67,7 +69,8 @@ def write_files(
         base = _scores(source.file, data, plan.threads) if source.file and paths else None
     rows: list[Exported] = []
     for precision, path in paths.items():
-        rows.append(_written(forms[precision], path, plan, int8, precision, data, base))
+        write = _int8_written if precision == "int8" and plan.int8.for_runtime == "tensorrt" else _written
+        rows.append(write(forms[precision], path, plan, int8, precision, data, base))
         if precision == "fp32" and rows[-1].metrics:
             base = rows[-1].metrics
         if precision == "fp32" and rows[-1].refused:
@@ -141,11 +144,43 @@ def _written(
                 check_scores(lost, limits[precision], precision)
     except GateError as error:
         if path.exists():
-            error = GateError(f"{error} (the {path.name} that was there before is untouched)")
+            error = type(error)(f"{error} (the {path.name} that was there before is untouched)")
         return replace(row, seconds=time.perf_counter() - started, refused=error)
     logger.info("wrote %s", path)
     cost = graph_cost(draft.graph)
     return replace(row, bytes=path.stat().st_size, seconds=time.perf_counter() - started, cost=cost)
+
+
+class _TooLossyError(GateError):
+    """Rounding costs too much: with fewer layers in INT8 it may cost less."""
+
+
+def _int8_written(
+    form: Formed,
+    path: Path,
+    plan: ExportPlan,
+    int8: Int8Plan | None,
+    precision: str,
+    data: ExportData,
+    base: Metrics | None,
+) -> Exported:
+    """`_written`, with as many more layers in float as the gates need, unless ``--keep`` chose them."""
+    assert int8
+    source = form.source
+    if int8.options.keep is not None:
+        return replace(_written(form, path, plan, int8, precision, data, base), int8=layers_of(source.graph, int8))
+    rows: dict[frozenset[str], Exported] = {}
+
+    def judge(one: Int8Plan) -> Judgement:
+        row = rows[one.kept] = _written(form, path, plan, one, precision, data, base)
+        is_lossy = isinstance(row.refused, _TooLossyError) or bool(row.lost and not row.lost.holds)
+        lost = row.lost.mAP.mean if row.lost else None
+        return Judgement(str(row.refused or ""), is_lossy, row.parity, lost)
+
+    limits = plan.checks.limits()["int8"]
+    layers = search_layers(source.graph, int8, source.crops, source.reference, limits, judge)
+    row = replace(rows.get(frozenset(layers.why), Exported(path, precision)), int8=layers, seconds=layers.seconds)
+    return replace(row, refused=GateError(layers.refused)) if layers.refused else row
 
 
 @dataclass(frozen=True)
@@ -190,7 +225,8 @@ def _named(path: Path) -> Iterator[Path]:
         try:
             yield beside
         except (GateError, ModelError) as error:
-            raise GateError(str(error).replace(str(beside), path.name)) from None
+            kind = type(error) if isinstance(error, GateError) else GateError
+            raise kind(str(error).replace(str(beside), path.name)) from None
 
 
 def _agreement(draft: _Draft, beside: Path, source: ExportSource, limits: Mapping[str, Thresholds]) -> Parity:
@@ -229,7 +265,7 @@ def _run(
         except (GateError, ModelError) as error:
             layer = overflowing_layer(draft.fp16, source.crops) if draft.fp16 else None
             remedy = limits["fp16"].remedy if precision == "fp16" else "add --unquantized fp32 (unquantized=)"
-            raise GateError(f"{layer}: {remedy}" if layer else str(error)) from None
+            raise (GateError(f"{layer}: {remedy}") if layer else _TooLossyError(str(error))) from None
 
 
 def _scores(path: Path, data: ExportData, threads: int | None) -> Metrics | None:

@@ -12,6 +12,7 @@ from reid_edge.scoring.metrics import Metrics
 if TYPE_CHECKING:
     from .engines.build import Built
     from .graph.traffic import GraphCost
+    from .int8.in_float import Int8Layers
     from .int8.sensitivity import Sensitivity
     from .parity.gate import Parity
     from .parity.recheck import Verified
@@ -25,8 +26,8 @@ class Exported:
     """A file that passed the gates, or one that did not: then ``refused`` says why, and it was not written.
 
     ``seconds`` include checks and scores. ``metrics`` are the file's scores and ``lost`` is what it loses against the
-    FP32 model; None without a data set. ``note`` is for users, as the times of an INT8 file for the CPU. ``cost`` is
-    what a crop costs.
+    FP32 model; None without a data set. ``int8`` says which layers of an INT8 file are in float, and why. ``note`` is
+    for users, as the times of an INT8 file for the CPU. ``cost`` is what a crop costs.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Exported:
     parity: Parity | None = None
     metrics: Metrics | None = None
     lost: ScoreLoss | None = None
+    int8: Int8Layers | None = None
     note: str = ""
     refused: GateError | None = None
     cost: GraphCost | None = None
@@ -50,6 +52,7 @@ class Exported:
             "parity": self.parity.to_dict() if self.parity else None,
             "metrics": self.metrics.to_dict() if self.metrics else None,
             "lost": self.lost.to_dict() if self.lost else None,
+            "int8": self.int8.to_dict() if self.int8 else None,
             "note": self.note,
             "refused": str(self.refused) if self.refused else None,
             "cost": asdict(self.cost) if self.cost else None,

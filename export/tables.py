@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .engines.build import Built
+    from .int8.in_float import Int8Layers
     from .parity.gate import Parity
     from .parity.recheck import Verified
     from .report import Exported
 
-__all__ = ["built_table", "exported_table", "scores_table", "verified_table"]
+__all__ = ["built_table", "exported_table", "scores_table", "search_table", "verified_table"]
 
 _COSINES = ("cosine\nmin", "\np1", "\nmean")
 
@@ -67,8 +68,19 @@ def scores_table(files: Sequence[Exported | Verified]) -> Table:
     return table
 
 
+def search_table(file: Exported, layers: Int8Layers) -> Table:
+    """A row per set of layers that the search left in float, in the order in which they were tried."""
+    titles = ("% of MACs\nin INT8", *_COSINES, "mAP\nlost", "\nverdict")
+    table = _table(f"layers in float; {layers.cost()}", [file.path], titles, first="layers\nin float")
+    for trial in layers.trials:
+        lost = "-" if trial.map_lost is None else f"{100 * trial.map_lost:.2f}"
+        cells = [f"{cosine:.5f}" for cosine in (trial.cosine_min, trial.cosine_p1, trial.cosine_mean)]
+        table.add_row(str(trial.in_float), f"{100 * trial.share:.0f}", *cells, lost, trial.verdict)
+    return table
+
+
 def built_table(engines: Sequence[Built]) -> Table:
-    """A row per engine: size, build time, kernels, how many of its matmuls and convolutions read and write which type."""
+    """A row per engine: size, build time, kernels, how many matmuls and convolutions read and write which type."""
     titles = (
         "\nMB",
         "\ns",
@@ -98,14 +110,14 @@ def _cosines(parity: Parity | None) -> list[str]:
     return [f"{cosine:.5f}" for cosine in (parity.cosine_min, parity.cosine_p1, parity.cosine_mean)]
 
 
-def _table(title: str, files: Sequence[Path], titles: Sequence[str]) -> Table:
+def _table(title: str, files: Sequence[Path], titles: Sequence[str], first: str = "file") -> Table:
     """An empty table: a column for files' names, whose folders are in the title, and the columns ``titles``."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     folders = ", ".join(sorted({str(path.parent) for path in files}))
     table = Table(box=SIMPLE_HEAD, title=f"{title}; files in {folders}", title_justify="left", padding=0)
-    table.add_column("file", overflow="fold")
+    table.add_column(first, overflow="fold")
     for name in titles:
         table.add_column(name, justify="right", no_wrap=True)
     return table

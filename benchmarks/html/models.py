@@ -52,7 +52,7 @@ def _in_words(machine: Machine) -> str:
 
 
 def gate_section(report: ExportReport, *, title: str, text: str) -> Element:
-    """Each file's agreement with its FP32 model and its verdict, and for a refused one the reason."""
+    """Each file's agreement with its FP32 model and its verdict, INT8's layers in float, and why one was refused."""
     titles = ("file", "verdict", "lowest cosine", "same top ten", "mAP lost [95 %]", "may lose")
     table = figure_table(titles, [_gate_row(file) for file in report.files], "What the gate measured")
     reasons = [
@@ -60,7 +60,9 @@ def gate_section(report: ExportReport, *, title: str, text: str) -> Element:
         for file in report.files
         if file.refused
     ]
-    return element("section", element("h2", title), element("p", text), table, *reasons)
+    passed = [file for file in report.files if not file.refused]
+    in_float = [element("p", f"{file.path.name}: {file.int8.summary()}.") for file in passed if file.int8]
+    return element("section", element("h2", title), element("p", text), table, *in_float, *reasons)
 
 
 def _gate_row(file: Exported) -> list[Element | str]:

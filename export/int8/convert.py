@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from reid_edge.card import ModelCard
 from reid_edge.export.graph.fp16 import fp16_from_fp32, stores_fp16
 from reid_edge.export.graph.graph import Graph
 
+from .bias import bias_corrected
 from .cpu import quantized_for_cpu
 from .plan import Int8Plan
 from .qdq import quantized
 from .residuals import residual_adds
 
-__all__ = ["int8_from_fp32", "trained_ranges"]
+__all__ = ["int8_from_fp32", "rounded", "trained_ranges"]
 
 
 def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph, ModelCard]:
@@ -26,14 +26,19 @@ def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph
     if plan.options.for_runtime == "cpu":
         int8 = quantized_for_cpu(graph, plan.calibration().images, plan.kept)
     else:
-        int8 = quantized(graph, plan.activation_ranges(graph), plan.kept, plan.residuals)
+        int8 = rounded(graph, plan.calibrated(graph))
         if plan.options.unquantized == "fp16":
             int8 = fp16_from_fp32(int8)
     # Where every layer is INT8, nothing is left to be FP16.
     around = "fp16" if stores_fp16(int8) else "fp32"
-    note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan.kept, around)}"
+    note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan, around)}"
     note += "; residual adds rounded" if plan.residuals else ""
     return int8, card.with_(precision="int8", calibration=note, parity={})
+
+
+def rounded(graph: Graph, plan: Int8Plan) -> Graph:
+    """The FP32 ``graph`` with the Q/DQ pairs and the corrected biases of a calibrated ``plan``."""
+    return bias_corrected(quantized(graph, plan.activation_ranges(graph), plan.kept, plan.residuals), plan.errors or {})
 
 
 def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:
@@ -55,7 +60,9 @@ def trained_ranges(graph: Graph, plan: Int8Plan) -> dict[str, Any]:
     }
 
 
-def _kept_note(kept: Collection[str], around: str) -> str:
+def _kept_note(plan: Int8Plan, around: str) -> str:
     """Which layers are left unquantised, as far as a line holds their names."""
-    names = sorted(kept)
-    return f"{around} around INT8, with {len(names)} layers" + (f": {', '.join(names)}"[:2000] if names else "")
+    names = sorted(plan.kept)
+    around = f"no clipping in {len(plan.unclipped)} layers, {around}" if plan.unclipped else around
+    added = f" ({len(plan.searched)} of them as the gates needed)" if plan.searched else ""
+    return f"{around} around INT8, with {len(names)} layers{added}" + (f": {', '.join(names)}"[:2000] if names else "")

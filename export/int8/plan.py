@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reid_edge.card import ModelCard
@@ -17,12 +17,14 @@ from reid_edge.core.names import require_name
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.data.images import read_crops
 from reid_edge.errors import InputError, ModelError
-from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.graph import Array, Graph
 
+from .bias import mean_errors
 from .calibrate import calibrated_ranges
 from .crops import CalibrationCrops, ReadCrops, calibration_crops
 from .histogram import METHODS
 from .layers import default_keep, match_layers, thin_layers
+from .qdq import quantized
 from .residuals import layers_before_adds, ranges_of_skips
 
 __all__ = ["RUNTIMES", "UNQUANTIZED", "Int8Options", "Int8Plan", "open_calibration", "plan_int8"]
@@ -42,9 +44,9 @@ class Int8Options:
 
     ``calibrate`` is a data set with training crops, ``layout`` its layout (None: auto-detected); ``count`` of its crops
     are taken, balanced over identities and cameras by ``seed``; ``method`` is one of `histogram.METHODS`; ``keep``
-    names the layers that stay in float ("default", as None: `layers.default_keep`); ``for_runtime`` is one of
-    `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``quantize_residuals`` also rounds the skip input of residual adds
-    (`residuals.residual_adds`); ``threads`` None takes all cores.
+    names the layers that stay in float ("default": `layers.default_keep`; None: those and what `search` adds);
+    ``for_runtime`` is one of `RUNTIMES`, ``unquantized`` one of `UNQUANTIZED`; ``quantize_residuals`` also rounds the
+    skip input of residual adds (`residuals.residual_adds`); ``threads`` None takes all cores.
     """
 
     calibrate: Path | str | None = None
@@ -87,9 +89,11 @@ class Int8Options:
 class Int8Plan:
     """What `Int8Options` mean for one FP32 graph.
 
-    ``kept`` are the layers left unquantised, ``residuals`` those after which an add rounds its skip input. Either
+    ``kept`` are the layers left unquantised, ``searched`` those of them that `search.search_layers` added, and
+    ``unclipped`` the layers to whose inputs it gave activation ranges that clip nothing; ``residuals`` are those after
+    which an add rounds its skip input. Either
     ``crops`` are what to calibrate on, or ``trained`` are the activation ranges by value that the model was trained
-    for, and ``trained_note`` says how they were found.
+    for, and ``trained_note`` says how they were found. `calibrated` gives a plan that has measured its crops.
     """
 
     options: Int8Options
@@ -98,6 +102,9 @@ class Int8Plan:
     crops: CalibrationCrops | None = None
     trained: Mapping[str, float] | None = None
     trained_note: str = ""
+    searched: tuple[str, ...] = ()
+    unclipped: tuple[str, ...] = ()
+    errors: Mapping[str, Array] | None = field(default=None, repr=False)
 
     @property
     def method(self) -> str:
@@ -115,6 +122,48 @@ class Int8Plan:
         if self.trained is not None:
             return self.trained
         return calibrated_ranges(graph, self.calibration(), self.options.method, threads=self.options.threads)
+
+    def calibrated(self, graph: Graph) -> Int8Plan:
+        """The plan with what it measures of the FP32 ``graph``: activation ranges, and the errors to correct.
+
+        Those are `bias.mean_errors` with every layer in INT8 that has activation ranges: a layer's own do not depend on
+        the others. A model that was trained for INT8 has learned its biases with the errors in them.
+        """
+        if self.errors is not None:
+            return self
+        ranges = self.activation_ranges(graph)
+        if self.crops is None:
+            return replace(self, trained=ranges, errors={})
+        int8 = quantized(graph, ranges)
+        return replace(self, trained=ranges, errors=mean_errors(graph, int8, self.crops.images, self.options.threads))
+
+    def with_all_in_int8(self, graph: Graph) -> Int8Plan:
+        """The same plan without a layer in float."""
+        residuals = layers_before_adds(graph, ()) if self.options.quantize_residuals else self.residuals
+        return replace(self, kept=frozenset(), residuals=residuals)
+
+    def with_method(self, method: str) -> Int8Plan:
+        """The same plan, not calibrated yet, for another calibration method."""
+        return replace(self, options=replace(self.options, method=method), trained=None, errors=None)
+
+    def with_ranges_of(self, other: Int8Plan, graph: Graph, layers: Collection[str]) -> Int8Plan:
+        """A calibrated plan with the ranges and errors of an ``other`` one for the ``layers``, by name.
+
+        Where layers read one value, all of them must be among these.
+        """
+        readers: dict[str, set[str]] = {}
+        for name, nodes in graph.layers.items():
+            for node in nodes:
+                readers.setdefault(node.input[0], set()).add(name)
+        changed = [
+            name for name in layers if all(readers[n.input[0]] - self.kept <= {*layers} for n in graph.layers[name])
+        ]
+        nodes = [node for name in changed for node in graph.layers[name]]
+        ranges, errors = dict(self.activation_ranges(graph)), dict(self.errors or {})
+        ranges |= {node.input[0]: other.activation_ranges(graph)[node.input[0]] for node in nodes}
+        biases = [node.input[2] for node in nodes if len(node.input) > 2]
+        errors |= {bias: (other.errors or {})[bias] for bias in biases if bias in errors}
+        return replace(self, trained=ranges, errors=errors, unclipped=tuple(changed))
 
     def note(self) -> str:
         """What the card says of where the activation ranges are from."""

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from reid_edge.core.names import require_name
 from reid_edge.core.progress import track
 from reid_edge.errors import InputError
-from reid_edge.export.graph.graph import Graph
+from reid_edge.export.graph.graph import Array, Graph
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.compare import compare
 
+from .bias import bias_corrected
 from .layers import depthwise_layers, gate_layers, match_layers
 from .qdq import quantized
 
-__all__ = ["BY", "Loss", "Sensitivity", "check_by", "sensitivity"]
+__all__ = ["BY", "Loss", "Sensitivity", "check_by", "losses_alone", "sensitivity"]
 
 BY = ("layer", "block")
 """What is quantised alone: a layer, or all layers of a block, as ``backbone.conv2.0``."""
@@ -88,36 +89,55 @@ def sensitivity(
     always: Collection[str] = (),
     target: float = 0.99,
     threads: int | None = None,
+    errors: Mapping[str, Array] | None = None,
 ) -> Sensitivity:
     """Measure every layer or block of an FP32 ``graph`` on ``images``, uint8 [N, H, W, 3].
 
     ``ranges`` are the activation ranges by value. ``always`` stay in float (see `layers.match_layers`), ``target`` is
-    the first percentile of the cosines to reach. A layer costs one pass over the images. Raises InputError for an
-    unknown ``by`` and for a model without layers.
+    the first percentile of the cosines to reach, ``errors`` what biases are corrected by (`bias.mean_errors`). A layer
+    costs one pass over the images. Raises InputError for an unknown ``by`` and for a model without layers.
     """
     check_by(by)
     kept = match_layers(graph, always)
     parts = _parts([name for name in graph.layers if name not in kept], by)
     reference = embed_graph(graph, images, threads)
-    every = {name for names in parts.values() for name in names}
-
-    def loss(name: str, in_float: set[str], count: int = 0) -> Loss:
-        embeddings = embed_graph(quantized(graph, ranges, kept | in_float), images, threads)
-        found = compare(reference, embeddings)
-        return Loss(name, kinds.get(name, by), found.cosine_min, found.cosine_p1, found.cosine_mean, count)
-
-    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise") | dict.fromkeys(gate_layers(graph), "gate")
-    alone = [loss(name, every - set(names)) for name, names in track(parts.items(), f"each {by} alone", len(parts))]
-    alone.sort(key=lambda one: one.cosine_mean)
+    alone = losses_alone(graph, ranges, images, parts, reference, threads, errors)
     ladder: list[Loss] = []
     for count in track(_steps(len(alone)), f"keeping the worst {by}s"):
         in_float = {name for one in alone[:count] for name in parts[one.name]}
-        ladder.append(loss("all but the worst" if count else "all", in_float, count))
+        int8 = bias_corrected(quantized(graph, ranges, kept | in_float), errors or {})
+        found = compare(reference, embed_graph(int8, images, threads))
+        name = "all but the worst" if count else "all"
+        ladder.append(Loss(name, by, found.cosine_min, found.cosine_p1, found.cosine_mean, count))
         if ladder[-1].cosine_p1 >= target:
             break
     keep = tuple(one.name for one in alone[: ladder[-1].kept])
     reached = ladder[-1].cosine_p1 >= target
     return Sensitivity(by, len(images), target, tuple(alone), tuple(ladder), keep, tuple(sorted(kept)), reached)
+
+
+def losses_alone(
+    graph: Graph,
+    ranges: Mapping[str, float],
+    images: NDArray[np.uint8],
+    parts: Mapping[str, Sequence[str]],
+    reference: Embeddings,
+    threads: int | None = None,
+    errors: Mapping[str, Array] | None = None,
+) -> list[Loss]:
+    """What each of ``parts``, names of layers by a name of their own, loses as the only one in INT8; the worst first.
+
+    ``reference`` float32 [N, D] are the embeddings of ``images``. Of equals, the first in ``parts`` is the first.
+    """
+    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise") | dict.fromkeys(gate_layers(graph), "gate")
+    losses = []
+    for name, layers in track(parts.items(), "each layer or block alone in INT8", len(parts)):
+        others = set(graph.layers) - set(layers)
+        int8 = bias_corrected(quantized(graph, ranges, others), errors or {})
+        found = compare(reference, embed_graph(int8, images, threads))
+        kind = kinds.get(name, "layer" if [name] == list(layers) else "block")
+        losses.append(Loss(name, kind, found.cosine_min, found.cosine_p1, found.cosine_mean))
+    return sorted(losses, key=lambda one: one.cosine_mean)
 
 
 def check_by(by: str) -> None:

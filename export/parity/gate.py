@@ -21,7 +21,7 @@ from reid_edge.errors import GateError, InputError, ModelError
 from .compare import Comparison, Embeddings, compare
 from .limits import THRESHOLDS, Thresholds
 
-__all__ = ["BATCHES", "Parity", "check_parity", "embed_in_batches", "require_close"]
+__all__ = ["BATCHES", "Parity", "check_parity", "embed_in_batches", "outside", "require_close"]
 
 BATCHES = (1, 2, 8, 32, 64)
 """Batch sizes that a file is run in beside the largest that its engine takes."""
@@ -83,16 +83,20 @@ def check_parity(
 
 def require_close(found: Comparison, limits: Thresholds, name: str, crops: int) -> None:
     """Raise GateError, for a file called ``name``, with each figure outside its limit. NaN is outside of any."""
+    if failed := outside(found, limits):
+        difference = f"{name} differs from the reference on {crops} crops: {', '.join(failed.values())}"
+        raise GateError(f"{difference}: {_one_point(found) or limits.remedy}")
+
+
+def outside(found: Comparison, limits: Thresholds) -> dict[str, str]:
+    """Each figure outside its limit, by its name, with both in words."""
     figures = asdict(found)
     low = [key for key in ("cosine_min", "cosine_p1", "ranking") if not figures[key] >= getattr(limits, key)]
     errors = [key for key in ("max_error", "relative_error", "batch_error") if key in figures]
     high = [key for key in errors if not figures[key] <= getattr(limits, key)]
-    failed = [f"{key} {figures[key]:.6g} (at least {getattr(limits, key)})" for key in low]
-    failed += [f"{key} {figures[key]:.6g} (at most {getattr(limits, key)})" for key in high]
-    failed += [f"{found.not_finite} embeddings not finite"] if found.not_finite else []
-    if failed:
-        difference = f"{name} differs from the reference on {crops} crops: {', '.join(failed)}"
-        raise GateError(f"{difference}: {_one_point(found) or limits.remedy}")
+    failed = {key: f"{key} {figures[key]:.6g} (at least {getattr(limits, key)})" for key in low}
+    failed |= {key: f"{key} {figures[key]:.6g} (at most {getattr(limits, key)})" for key in high}
+    return failed | ({"not_finite": f"{found.not_finite} embeddings not finite"} if found.not_finite else {})
 
 
 def _one_point(found: Comparison) -> str:

@@ -23,11 +23,12 @@ from .compare import Embeddings, compare
 from .gate import require_close
 from .limits import Thresholds
 
-__all__ = ["check_structure", "check_weights", "unrounded"]
+__all__ = ["check_structure", "check_weights", "largest_correction", "unrounded"]
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
-_SUFFIXES = (".int8", "_quantized", ".fp16")
-"""What `int8.qdq`, ONNX Runtime's quantiser and `graph.fp16` add to the name of a constant that they round."""
+_CORRECTED = ".corrected"
+_SUFFIXES = (".int8", "_quantized", ".fp16", _CORRECTED)
+"""What `int8.qdq`, ONNX Runtime's quantiser, `graph.fp16` and `int8.bias` add to the name of a constant they change."""
 
 _CROPS = 64
 """A wrong structure shows on any crop: these are spread over those that the file is compared on."""
@@ -127,9 +128,13 @@ _REMEDY = "export the file again, or name the model that it was exported from"
 
 
 def _rounded_constants(graph: Graph) -> list[str]:
-    """The constants that are stored in FP16, or read through a DequantizeLinear."""
+    """The constants that are stored in FP16, read through a DequantizeLinear, or biases that hold a correction."""
     read = {node.input[0] for node in graph.nodes if node.op_type == "DequantizeLinear"}
-    return [name for name, array in graph.constants.items() if name in read or array.dtype == np.float16]
+    return [
+        name
+        for name, array in graph.constants.items()
+        if name in read or array.dtype == np.float16 or name.endswith(_CORRECTED)
+    ]
 
 
 def _float_name(name: str, floats: Mapping[str, Array]) -> str:
@@ -148,6 +153,10 @@ def _float_name(name: str, floats: Mapping[str, Array]) -> str:
 def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Array]]:
     """What each reader of a rounded constant gets, float64, and the step that it may be rounded to."""
     array = graph.constants[name]
+    if name.endswith(_CORRECTED):
+        for node in graph.consumers[name]:
+            yield array.astype(np.float64), largest_correction(node, graph) / _HALF_STEP
+        return
     if array.dtype == np.float16:
         yield array.astype(np.float64), np.maximum(np.abs(exact) * 2.0**-10, 2.0**-24)
         return
@@ -160,6 +169,25 @@ def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Arra
         for reader in graph.consumers.get(pair.output[0], []):
             is_weight = reader.op_type in {"Conv", "Gemm", "MatMul"} and reader.input[1] == pair.output[0]
             yield value, _channel_steps(reader, exact) if is_weight else scale
+
+
+def largest_correction(node: NodeProto, graph: Graph) -> Array:
+    """What the bias of an INT8 layer may be corrected by, float64 [C].
+
+    Six standard deviations of the rounding of one output: steps are rounded evenly, over a twelfth of their square, and
+    inputs are taken to have a third of their activation range as root mean square. A mean error is far smaller than
+    this unless weights or ranges are not the layer's.
+    """
+    pairs = [graph.producers.get(value) for value in node.input[:2]]
+    if not all(pair and pair.op_type == "DequantizeLinear" for pair in pairs):
+        raise GateError(f"the bias of {node.name!r} is corrected and the layer is not in INT8: {_REMEDY}")
+    step, steps = (_constant(graph, pair.input[1]).astype(np.float64) for pair in pairs if pair)
+    stored = _constant(graph, pairs[1].input[0]).astype(np.float64)  # type: ignore[union-attr]
+    channels = 1 if node.op_type == "Gemm" and not attribute(node, "transB", 0) else 0
+    stored = np.moveaxis(stored, channels, 0).reshape(stored.shape[channels], -1)  # [C, inputs]
+    noise = (stored**2).sum(axis=1) + stored.shape[1] * (_LEVELS / 3) ** 2
+    largest: Array = 6 * step * steps * np.sqrt(noise / 12)
+    return largest
 
 
 def _channel_steps(node: NodeProto, weights: Array) -> Array:

@@ -53,8 +53,9 @@ def run_demo(
     and enough for drawn people. A finished training is not repeated. ``show`` prints the tables, ``program`` is how the
     reader of the page starts reid-edge.
 
-    Raises ModelError for an unknown ``arch``, GateError when an FP32 or FP16 file differs from PyTorch (INT8 may be
-    refused) and, with the page written, when training gained fewer than `GAIN_POINTS` points of rank-1.
+    Raises ModelError for an unknown ``arch``, GateError when an FP32 or FP16 file differs from PyTorch (INT8 has
+    as many layers in float as its gate needs, and is refused where half in INT8 would not pass) and, with the page
+    written, when training gained fewer than `GAIN_POINTS` points of rank-1.
     """
     check_architecture(arch)
     began = time.perf_counter()
@@ -141,6 +142,8 @@ def _export(out: Path, data: TestSet) -> ExportReport:
     for file in report.files:
         if file.refused and file.precision != "int8":
             raise file.refused
+        if file.int8 and not file.refused:
+            logger.info("%s: %s", file.path.name, file.int8.summary())
         if file.refused:
             logger.info("refused and not written, %s: %s", file.path, file.refused)
     return report

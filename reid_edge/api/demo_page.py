@@ -120,7 +120,8 @@ def demo_sections(report: DemoReport) -> list[Element]:
         bench_section(
             report.bench,
             title="Speed and scores",
-            text="Each row is timed in a process of its own, from files to embeddings; times are for a whole batch.",
+            text="Each row is timed in a process of its own, from files to embeddings; times are for a whole batch. "
+            "FP16 and INT8 files are for TensorRT: a CPU computes them in FP32, and is slower with them.",
         ),
         gate_section(
             report.export,

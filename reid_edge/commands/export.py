@@ -95,7 +95,7 @@ def export(
         typer.Option(
             metavar="LAYER",
             help="Layer or block to keep in float, a file that --sensitivity wrote, default (depthwise convolutions "
-            "and gates) or none; repeatable.",
+            "and gates) or none; repeatable. Without it they are searched.",
             rich_help_panel=INT8,
         ),
     ] = None,
@@ -221,13 +221,17 @@ def _engine(
 
 def _show(report: ExportReport) -> None:
     """The tables of an export, and what to do with the files for other programs."""
-    from reid_edge.export.tables import built_table, exported_table, scores_table, verified_table
+    from reid_edge.export.tables import built_table, exported_table, scores_table, search_table, verified_table
 
     if report.files:
         show(exported_table(report.files))
     if any(file.metrics for file in report.files):
         show(scores_table(report.files))
     for file in report.files:
+        if file.int8 and len(file.int8.trials) > 1:
+            show(search_table(file, file.int8))
+        if file.int8 and not file.refused:
+            tell(f"{file.path.name}: {file.int8.summary()}")
         if file.note:
             tell(f"{file.path.name}: {file.note}")
     if report.engines:

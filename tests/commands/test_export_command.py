@@ -97,7 +97,9 @@ def test_a_refused_precision_does_not_stop_what_is_made_of_the_others(
 ) -> None:
     command = ("export", fp32, "--fp16", "--int8", "--calibrate", people, "--out", tmp_path / "out", "--for", "trtexec")
     assert run(*command, "--data", unscored, "--gate", "int8.cosine_min=1", "--name", "n") == 1
-    assert "int8 differs" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "INT8 passes with no choice of layers" in shown.err and "int8 differs" in shown.err
+    assert "sets of layers tried" in shown.out and "cosine_min" in shown.out  # the table of the search is the proof
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"n_fp16.onnx", "n_fp16_trtexec.sh"}
     assert not list((tmp_path / "out").glob("*int8*"))
 
