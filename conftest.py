@@ -24,7 +24,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 def _names_of_examples(doctest_namespace: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     if find_spec("onnx") is None:
         return
-    from helpers.foreign import write_foreign
+    from helpers.graphs.foreign import write_foreign
     from helpers.tiny_onnx import write_tiny_model
 
     scratch = tmp_path_factory.mktemp("examples")

@@ -47,7 +47,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages start from. Each page gets a copy."""
     torch = pytest.importorskip("torch", reason="the pages train, which needs the train extra")
     pytest.importorskip("onnxscript", reason="the pages export, which needs the export extra")
-    from helpers.foreign import write_foreign
+    from helpers.graphs.foreign import write_foreign
 
     from reid_edge.data.synthetic.dataset import synthesize
     from reid_edge.training.models.registry import build_model

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.graphs.tokens_network import tokens_network, tokens_weights
 from helpers.small_network import CARD, SIDE, images_of, network, random_weights
-from helpers.tokens_network import tokens_network, tokens_weights
 
 from reid_edge.api.adopt_engine import adopt_engine
 from reid_edge.api.export_model import export_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.foreign import write_foreign
+from helpers.graphs.foreign import write_foreign
 
 from reid_edge.api.import_model import import_model
 from reid_edge.export.foreign.imported import ImportReport

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.foreign import write_foreign
+from helpers.graphs.foreign import write_foreign
 from helpers.mutations import mutations
 from helpers.tiny_onnx import write_tiny_model
 from onnx import ModelProto, TensorProto, helper, numpy_helper

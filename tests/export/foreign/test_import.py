@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers.foreign import FOREIGN_HW, foreign_model, write_foreign
+from helpers.graphs.foreign import FOREIGN_HW, foreign_model, write_foreign
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 

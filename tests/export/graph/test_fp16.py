@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers.graphs.tokens_network import BODY, SQUARES, tokens_network, tokens_weights
 from helpers.small_network import images_of
-from helpers.tokens_network import BODY, SQUARES, tokens_network, tokens_weights
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from helpers.graphs.tokens_network import tokens_network, tokens_weights
 from helpers.small_network import DIM, Array, images_of, model_of, network, run
-from helpers.tokens_network import tokens_network, tokens_weights
 from onnx import TensorProto, helper, shape_inference
 
 from reid_edge.errors import ModelError

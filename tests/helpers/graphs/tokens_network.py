@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from helpers.small_network import model_of
 from reid_edge.export.graph.graph import Graph
-
-from .small_network import model_of
 
 __all__ = ["BODY", "SQUARES", "tokens_network", "tokens_weights"]
 
