@@ -120,11 +120,12 @@ def _clocks(machine: Machine) -> str:
 def _notes(report: BenchReport) -> list[str]:
     settings, measured = report.settings, [row.measured for row in report.rows]
     samples, loads = [each.samples for each in measured], [each.load_ms for each in measured]
+    points = "R1 and mAP in per cent, and their points against the first model"
     notes = [
         f"{settings['files']} files of {settings['data']}; {_span(samples)} batches a row",
         "times: ms a batch; prep: files to uint8; infer: uint8 to embeddings; total: both",
         "peak: MB (10^6 bytes) of the row's whole process. vs row 1: total p50 per crop",
-        "R1 and mAP in per cent, and their points against the first model",
+        *([] if report.rows[0].rank1 is None else [points]),
         f"models opened in {_span([round(load) for load in loads])} ms",
     ]
     notes += dict.fromkeys(f"{row.model}: {row.measured.engine}" for row in report.rows)

@@ -69,7 +69,7 @@ def _started() -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False, table_column=Column(**cut, max_width=40)),
-        _Bar(bar_width=14),
+        _Bar(bar_width=14, table_column=Column(min_width=8)),
         _Count(table_column=Column(no_wrap=True)),
         _Time(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", markup=False, table_column=Column(**cut)),
