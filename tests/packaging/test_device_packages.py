@@ -48,4 +48,6 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
-    assert "crops needs cv2" in done.stderr and "opencv-python-headless" in done.stderr and not (tmp_path / "run").exists()
+    assert (
+        "crops needs cv2" in done.stderr and "opencv-python-headless" in done.stderr and not (tmp_path / "run").exists()
+    )
