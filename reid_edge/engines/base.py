@@ -100,7 +100,7 @@ def check_embeddings(embeddings: NDArray[np.float32], path: Path) -> None:
         named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         where = f"{path}: {len(rows)} of {len(embeddings)} embeddings of a batch are"
         if finite and not embeddings[rows].any():
-            raise ModelError(f"{where} zero (rows {named}): {COLLAPSED}")
+            raise ModelError(f"{where} zero (rows {named}): use the model's fp32 file; if that is one, {COLLAPSED}")
         fault = "of norm 1" if finite else "finite"
         raise ModelError(f"{where} not {fault} (rows {named}): use the model's fp32 file or export it again")
 
