@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-__all__ = ["report_table"]
+__all__ = ["figure", "report_table"]
 
 
 def report_table(report: BenchReport) -> Group:
@@ -68,7 +68,7 @@ def _heading(report: BenchReport, rows: Sequence[BenchRow]) -> str:
     """A model's name and what is the same for all of its batches; its highest GFLOP/s."""
     first, change = rows[0], report.change(rows[0])
     name = first.model if first.precision in first.model else f"{first.model} ({first.precision})"
-    facts = [f"{_figure(first.file_bytes, 1e-6)} MB"]
+    facts = [f"{figure(first.file_bytes, 1e-6)} MB"]
     for metric, value, points in (("R1", first.rank1, change.rank1_points), ("mAP", first.mAP, change.mAP_points)):
         if value is not None:
             against = f" ({points:+.1f})" if points is not None and first is not report.rows[0] else ""
@@ -76,7 +76,7 @@ def _heading(report: BenchReport, rows: Sequence[BenchRow]) -> str:
     if first.macs:
         fastest = max(rows, key=lambda row: row.gflops or 0)
         share = report.of_peak(fastest)
-        facts.append(f"{_figure(fastest.gflops)} GFLOP/s" + ("" if share is None else f" ({share:.0%} of peak)"))
+        facts.append(f"{figure(fastest.gflops)} GFLOP/s" + ("" if share is None else f" ({share:.0%} of peak)"))
     return f"{name}: {', '.join(facts)}"
 
 
@@ -85,9 +85,9 @@ def _cells(report: BenchReport, row: BenchRow) -> tuple[str, ...]:
     times = (measured.preprocess_ms, measured.inference_ms, measured.end_to_end_ms)
     return (
         str(row.batch),
-        *(_figure(value) for each in times for value in (each.p50, each.p90, each.p99)),
-        _figure(measured.crops_per_s),
-        _figure(measured.peak_memory_bytes, 1e-6),
+        *(figure(value) for each in times for value in (each.p50, each.p90, each.p99)),
+        figure(measured.crops_per_s),
+        figure(measured.peak_memory_bytes, 1e-6),
         f"x{report.change(row).end_to_end:.2f}",
     )
 
@@ -120,11 +120,12 @@ def _clocks(machine: Machine) -> str:
 def _notes(report: BenchReport) -> list[str]:
     settings, measured = report.settings, [row.measured for row in report.rows]
     samples, loads = [each.samples for each in measured], [each.load_ms for each in measured]
+    points = "R1 and mAP in per cent, and their points against the first model"
     notes = [
         f"{settings['files']} files of {settings['data']}; {_span(samples)} batches a row",
         "times: ms a batch; prep: files to uint8; infer: uint8 to embeddings; total: both",
         "peak: MB (10^6 bytes) of the row's whole process. vs row 1: total p50 per crop",
-        "R1 and mAP in per cent, and their points against the first model",
+        *([] if report.rows[0].rank1 is None else [points]),
         f"models opened in {_span([round(load) for load in loads])} ms",
     ]
     notes += dict.fromkeys(f"{row.model}: {row.measured.engine}" for row in report.rows)
@@ -145,8 +146,12 @@ def _span(values: Sequence[int]) -> str:
     return f"{low} to {high}" if low < high else f"{low}"
 
 
-def _figure(value: float | None, scale: float = 1.0) -> str:
-    """Three significant digits, never an exponent."""
+def figure(value: float | None, scale: float = 1.0) -> str:
+    """Three significant digits, never an exponent, so that a column's figures are equally exact.
+
+    >>> figure(14.0), figure(9.4), figure(1384.4), figure(None)
+    ('14.0', '9.40', '1384', '-')
+    """
     if value is None:
         return "-"
     scaled = value * scale

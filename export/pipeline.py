@@ -19,6 +19,7 @@ from reid_edge.errors import InputError
 from .engines.checked import build_engines
 from .files import formed_sources, paths_of, resolved_int8, write_files
 from .graph.io import read_graph
+from .int8.layers import match_layers
 from .int8.sensitivity_report import write_sensitivity
 from .plan import ExportPlan
 from .report import ExportReport
@@ -32,13 +33,14 @@ def export_file(path: Path, out: Path | str, plan: ExportPlan, data: ExportData)
 
     Raises InputError when there is nothing to make of it, and what `export_source` raises.
     """
-    _, card = read_graph(path)
+    graph, card = read_graph(path)
     anew = plan.input_format == "nchw-float" and card.input_format != plan.input_format
     if plan.writes_fp32_alone and not anew:
         raise InputError(f"{path} is an ONNX file already: add --fp16 or --int8 (precisions=), or --engine (engine=)")
     precisions = plan.precisions if anew else [one for one in plan.precisions if one != "fp32"]
     ready = [path] if "fp32" in plan.precisions and not anew else []
     plan.check_for(card)
+    match_layers(graph, plan.int8.named_layers)  # before crops are decoded
     source = onnx_source(path, data.crops) if precisions or plan.sensitivity else None
     return _exported(source, Path(out), replace(plan, precisions=precisions), data, ready)
 

@@ -1,10 +1,12 @@
-"""Tables of an export for a terminal of 80 columns; where it is narrow, file names are folded."""
+"""Tables of an export for a terminal of 80 columns; where it is narrow, file names are broken at their separators."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from reid_edge.core.cells import FileName
 
 from .engines.kernels import KINDS
 from .parity.compare import TOP_K
@@ -35,7 +37,7 @@ def verified_table(files: Sequence[Verified]) -> Table:
                 f"{file.parity.ranking:.1%}",
                 f"{file.parity.batch_error:.1e}",
             ]
-        table.add_row(file.path.name, *_cosines(file.parity), *cells, "refused" if file.refused else "passed")
+        table.add_row(FileName(file.path.name), *_cosines(file.parity), *cells, "refused" if file.refused else "passed")
     return table
 
 
@@ -45,7 +47,7 @@ def exported_table(files: Sequence[Exported]) -> Table:
     table = _table("agreement with the model in FP32", [file.path for file in files], titles)
     for file in files:
         table.add_row(
-            file.path.name,
+            FileName(file.path.name),
             f"{file.bytes / 1e6:.2f}" if file.bytes else "-",
             *([f"{file.cost.macs / 1e6:.0f}", f"{file.cost.bytes / 1e6:.1f}"] if file.cost else ["-", "-"]),
             f"{file.seconds:.1f}",
@@ -64,7 +66,7 @@ def scores_table(files: Sequence[Exported | Verified]) -> Table:
     for path, metrics, lost in scored:
         cells = [f"{100 * value:.2f}" for value in (metrics.rank(1), metrics.mAP)]
         losses = [str(loss).replace(" ", "\n", 1) for loss in (lost.rank1, lost.mAP)] if lost else ["-", "-"]
-        table.add_row(path.name, *cells, *losses, f"{100 * lost.limit:.2f}: {lost.verdict}" if lost else "-")
+        table.add_row(FileName(path.name), *cells, *losses, f"{100 * lost.limit:.2f}: {lost.verdict}" if lost else "-")
     return table
 
 
@@ -99,7 +101,7 @@ def built_table(engines: Sequence[Built]) -> Table:
     for engine in engines:
         counts = [str(count(kind)) for count in (engine.kernels, engine.kernels_that_write) for kind in KINDS]
         cells = f"{engine.bytes / 1e6:.2f}", f"{engine.seconds:.1f}", str(sum(engine.layers.values()))
-        table.add_row(engine.path.name, *cells, *counts, engine.source)
+        table.add_row(FileName(engine.path.name), *cells, *counts, engine.source)
     return table
 
 
@@ -117,7 +119,7 @@ def _table(title: str, files: Sequence[Path], titles: Sequence[str], first: str 
 
     folders = ", ".join(sorted({str(path.parent) for path in files}))
     table = Table(box=SIMPLE_HEAD, title=f"{title}; files in {folders}", title_justify="left", padding=0)
-    table.add_column(first, overflow="fold")
+    table.add_column(first)
     for name in titles:
         table.add_column(name, justify="right", no_wrap=True)
     return table

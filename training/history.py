@@ -67,10 +67,12 @@ class EpochReport:
         """JSON-able."""
         return asdict(self)
 
-    def __str__(self) -> str:
+    def lines(self) -> tuple[str, ...]:
+        """For a log of 80 columns: losses and speed, then the scores where there are any."""
         parts = " ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
-        line = f"epoch {self.epoch}: {parts} | lr {self.learning_rate:.2e} | {self.images_per_second:.0f} images/s"
-        return line + percentages(self.metrics, " | ")
+        line = f"epoch {self.epoch}: {parts} | lr {self.learning_rate:.2g} | {self.images_per_second:.0f} images/s"
+        scores = percentages(self.metrics, " | ").removeprefix(" | ")
+        return (line, f"epoch {self.epoch}: {scores}") if scores else (line,)
 
 
 def percentages(metrics: dict[str, Any] | None, before: str) -> str:

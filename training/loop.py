@@ -107,7 +107,8 @@ def _train_in(
                 folder.save()  # ctrl-C twice ends an evaluation at once: no batch is lost
                 if trainer.world.is_main:
                     report = report.with_metrics(evaluate_deployed(trainer, dataset))
-            logger.info("%s", report)
+            for line in report.lines():
+                logger.info("%s", line)
             trainer.end_epoch(report)
             with phase("saving the checkpoint and curves"):
                 folder.save()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reid_edge.errors import InputError
 
-__all__ = ["RunOptions", "StartFrom", "Teacher"]
+__all__ = ["DEFAULT_RUN", "RunOptions", "StartFrom", "Teacher"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +97,16 @@ class RunOptions:
             raise InputError("eval_every must be at least 1")
         if self.threads is not None and self.threads < 1:
             raise InputError("threads must be at least 1, or None for torch's own choice")
+
+    def over(self, earlier: RunOptions) -> RunOptions:
+        """``earlier``, replaced by what is given here; ``resume`` is not kept.
+
+        >>> RunOptions(resume=True, eval_every=2).over(RunOptions(device="cpu", eval_every=10))
+        RunOptions(resume=False, device='cpu', eval_every=2, max_bad_crops=None, threads=None)
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(earlier, **given | {"resume": False})
+
+
+DEFAULT_RUN = RunOptions(device="auto", eval_every=10, max_bad_crops=10)
+"""What holds where neither the caller nor the run that is resumed says otherwise."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from reid_edge.card import ModelCard
 from reid_edge.core.files import write_text
 from reid_edge.core.locks import locked
+from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset
 from reid_edge.errors import InputError
 from reid_edge.training.models.checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
@@ -96,7 +97,8 @@ class RunFolder:
                 (self.out / RECORD_NAME).unlink(missing_ok=True)  # that of another run, which left no checkpoint
             else:
                 record.write(self.out)
-        self.write_history(self._trainer.history)
+        with phase("drawing the curves so far", shown=self._writes and bool(self._trainer.history)):
+            self.write_history(self._trainer.history)
         return TensorBoardLog(self.out / "tensorboard" if self._writes else None, self._trainer.epoch)
 
     def save(self) -> None:

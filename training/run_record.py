@@ -17,7 +17,7 @@ from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.errors import InputError
 from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig, renamed_settings
 
-from .options import RunOptions, StartFrom, Teacher
+from .options import DEFAULT_RUN, RunOptions, StartFrom, Teacher
 
 __all__ = ["CHECKPOINT_NAME", "RECORD_NAME", "DataRecord", "RunRecord", "RunRequest", "read_record"]
 
@@ -36,8 +36,6 @@ _OPTIONS = {
     "input_hw": "--size",
 }
 """The settings of a recipe that the command line has an option for."""
-
-_DEFAULTS = RunOptions(device="auto", eval_every=10, max_bad_crops=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +103,7 @@ class RunRecord:
     start_sha256: str | None = None
     teacher: Teacher | None = None
     teacher_sha256: str | None = None
-    run: RunOptions = _DEFAULTS
+    run: RunOptions = DEFAULT_RUN
 
     @classmethod
     def of(cls, config: TrainConfig, base: TrainConfig, data: tuple[DataRecord, ...], asked: RunRequest) -> RunRecord:
@@ -122,7 +120,7 @@ class RunRecord:
             start_sha256=_hash(start.file),
             teacher=teacher and teacher.absolute(),
             teacher_sha256=_hash(_model_of(teacher)),
-            run=_over(_DEFAULTS, asked.run),
+            run=asked.run.over(DEFAULT_RUN),
         )
 
     def resumed(self, asked: RunRequest, folder: Path) -> RunRecord:
@@ -144,7 +142,7 @@ class RunRecord:
             quantize_residuals=self.start.quantize_residuals,
         )
         teacher = asked.teacher.absolute() if asked.teacher else self.teacher
-        return replace(self, config=config, start=start, teacher=teacher, run=_over(self.run, asked.run))
+        return replace(self, config=config, start=start, teacher=teacher, run=asked.run.over(self.run))
 
     def _over_epochs(self, epochs: int) -> TrainConfig:
         """The settings with the schedule that the run would have been begun with over as many epochs."""
@@ -203,17 +201,11 @@ def read_record(folder: Path) -> RunRecord | None:
         raw = json.loads(path.read_text(encoding="utf-8"))
         raw["config"], raw["base"] = (TrainConfig.from_dict(raw[name]) for name in ("config", "base"))
         raw["data"] = tuple(DataRecord(**each) for each in raw["data"])
-        raw["start"], raw["run"] = StartFrom(**raw["start"]), RunOptions(**raw["run"])
+        raw["start"], raw["run"] = StartFrom(**raw["start"]), RunOptions(**raw["run"]).over(DEFAULT_RUN)
         raw["teacher"] = raw["teacher"] and Teacher(**raw["teacher"])
         return RunRecord(**raw)
     except (ValueError, LookupError, TypeError, AttributeError, InputError):
         raise InputError(f"{path} is damaged: delete it, and repeat the run's options with --resume") from None
-
-
-def _over(options: RunOptions, given: RunOptions) -> RunOptions:
-    """``options``, replaced by those that are given."""
-    replaced = {name: value for name, value in asdict(given).items() if value is not None}
-    return replace(options, **replaced | {"resume": False})
 
 
 def _model_of(teacher: Teacher | None) -> Path | None:

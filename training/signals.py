@@ -12,7 +12,7 @@ from types import FrameType
 
 __all__ = ["stop_on_signal"]
 
-_STOPPING = b"\nstopping: what is under way is finished and saved first; ctrl-C again ends at once\n"
+_STOPPING = b"\nstopping: saving first; ctrl-C again ends at once\n"
 
 
 @contextmanager

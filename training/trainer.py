@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -113,9 +115,9 @@ class Trainer:
                     module.eval()
 
     def summary(self) -> str:
-        """The mean losses and the speed of the epoch so far, for a progress bar."""
-        means = " ".join(f"{name} {value:.3f}" for name, value in self.progress.means().items())
-        return f"{means} {self._images_per_second():.0f} images/s"
+        """The mean losses and the images a second of the epoch so far, for a progress bar: short, for 80 columns."""
+        means = " ".join(f"{name} {value:.2f}" for name, value in self.progress.means().items())
+        return f"{means} {self._images_per_second():.0f}/s"
 
     def epoch_report(self) -> EpochReport:
         """The epoch whose batches are all done, as a row of the history."""
@@ -177,6 +179,7 @@ class Trainer:
         if not saved:
             raise ModelError(f"{source} is a finished model, not a run: start from its weights (--weights)")
         try:
+            self._check_processes(saved, source)
             self._check_settings(saved, source)
             self.model.load_state_dict(saved.get("model", checkpoint.model))
             restore_stem(self.model, checkpoint.card)
@@ -196,14 +199,19 @@ class Trainer:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{source} does not fit this run ({reason}): start again in another --out") from None
 
+    def _check_processes(self, saved: dict[str, Any], source: str) -> None:
+        before, now = int(saved.get("processes", self.world.size)), self.world.size  # earlier versions did not keep it
+        if before != now:
+            command = f"{World(size=before).command} --resume --out {shlex.quote(str(Path(source).parent))}"
+            raise InputError(f"{source} was trained with --nproc-per-node {before}, now {now}: go on with  {command}")
+
     def _check_settings(self, saved: dict[str, Any], source: str) -> None:
-        given = {**self.config.to_dict(), "identities": self.identities, "processes": self.world.size}
+        given = {**self.config.to_dict(), "identities": self.identities}
         config = TrainConfig.from_dict(saved["config"])
         if self.config.epochs > config.epochs:
             self.stretched_from = config.epochs
             config = replace(config, **{name: getattr(self.config, name) for name in SCHEDULE_SETTINGS})
         stored = {**config.to_dict(), "identities": saved["identities"]}
-        stored["processes"] = saved.get("processes", self.world.size)  # earlier versions did not keep it
         if differing := [f"{k} was {stored[k]!r}, now {given[k]!r}" for k in given if given[k] != stored[k]]:
             raise InputError(
                 f"{source} was trained with other settings ({'; '.join(differing)}): repeat its settings to resume"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from reid_edge.benchmarks.machine import Machine
+from reid_edge.benchmarks.report import figure
 from reid_edge.benchmarks.results import BenchReport, BenchRow
 
 from .elements import element
-from .tables import figure_table, short, verdict
+from .tables import figure_table, verdict
 
 if TYPE_CHECKING:
     from reid_edge.export.report import Exported, ExportReport
@@ -37,10 +38,7 @@ def bench_cells(row: BenchRow) -> list[str]:
         row.model.removesuffix(f"_{row.precision}"),
         row.precision.upper(),
         str(row.batch),
-        short(times.p50),
-        short(times.p99),
-        short(row.measured.crops_per_s),
-        short(row.file_bytes / 1e6),
+        *map(figure, (times.p50, times.p99, row.measured.crops_per_s, row.file_bytes / 1e6)),
         *("-" if score is None else f"{100 * score:.1f}" for score in scores),
     ]
 

@@ -71,6 +71,8 @@ def ranges_over(
     """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache."""
     _check_method(method)
     values = measured_values(graph)
+    if not values:
+        raise ModelError("this model has no convolution or matrix product to quantise: leave --int8 (precisions=) out")
     session = open_session(graph.with_outputs(values), threads)
     peaks = dict.fromkeys(values, 0.0)
     for name, array in _activations(session, values, images, "finding the largest magnitudes"):

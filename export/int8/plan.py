@@ -80,6 +80,11 @@ class Int8Options:
         if self.calibrate is None and not self.uses_ranges_of(card):
             raise InputError(_NO_DATA)
 
+    @property
+    def named_layers(self) -> list[str]:
+        """The layers of ``keep`` that are named one by one."""
+        return [name for name in self.keep or () if name != "default"]
+
     def uses_ranges_of(self, card: ModelCard) -> bool:
         """Whether the activation ranges that the model of ``card`` was trained for are taken."""
         return bool(card.quantization) and self.for_runtime == "tensorrt" and self.calibrate is None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_edge.core.files import write_text
-from reid_edge.errors import GateError
+from reid_edge.data.opencv import import_opencv
+from reid_edge.errors import GateError, InputError, MissingExtraError, Stopped
 from reid_edge.training.models.names import check_architecture
 
 if TYPE_CHECKING:
@@ -24,13 +28,14 @@ if TYPE_CHECKING:
     from reid_edge.training.history import EpochReport
     from reid_edge.training.recipe.config import TrainConfig
 
-__all__ = ["GAIN_POINTS", "run_demo"]
+__all__ = ["GAIN_POINTS", "advise_demo", "demo_config", "run_demo"]
 
 logger = logging.getLogger(__name__)
 
 GAIN_POINTS = 30.0
 """The trained model must beat the untrained one by this many points of rank-1, or the demonstration fails."""
 
+_ARCH = "mobilenetv3_large"
 _EPOCHS = 16
 _INPUT_HW = (128, 64)
 # For two minutes from random weights: no erasing, and half the padding for half the height and width.
@@ -41,7 +46,7 @@ _QUERIES_SHOWN = 5
 def run_demo(
     out: Path,
     *,
-    arch: str = "mobilenetv3_large",
+    arch: str = _ARCH,
     epochs: int | None = None,
     seed: int = 0,
     program: str = "reid-edge",
@@ -53,11 +58,16 @@ def run_demo(
     and enough for drawn people. A finished training is not repeated. ``show`` prints the tables, ``program`` is how the
     reader of the page starts reid-edge.
 
-    Raises ModelError for an unknown ``arch``, GateError when an FP32 or FP16 file differs from PyTorch (INT8 has
-    as many layers in float as its gate needs, and is refused where half in INT8 would not pass) and, with the page
-    written, when training gained fewer than `GAIN_POINTS` points of rank-1.
+    Raises ModelError for an unknown ``arch``, InputError for an ``out`` that holds another demonstration, and
+    MissingExtraError, all before any work; Stopped on SIGTERM and ctrl-C in training, with which the same call goes on;
+    GateError when an FP32 or FP16 file differs from PyTorch (INT8 has as many layers in float as its gate needs, and is
+    refused where half in INT8 would not pass) and, with the page written, when training gained fewer than `GAIN_POINTS`
+    points of rank-1.
     """
     check_architecture(arch)
+    config = demo_config(arch, epochs or _EPOCHS, seed)
+    _require_same(out, config)
+    _require_installed()
     began = time.perf_counter()
     logger.info("1/5 drawing people")
     from reid_edge.benchmarks.options import BenchOptions
@@ -71,7 +81,8 @@ def run_demo(
 
     with TestSet.open(synthesize(out / "people", seed=seed)) as data:
         logger.info("2/5 training %s (%dx%d input) from random weights", arch, *_INPUT_HW)
-        untrained, history = _train(out / "run", data.dataset, arch, epochs or _EPOCHS, seed)
+        with advise_demo(out, arch, epochs, seed, program):
+            untrained, history = _train(out / "run", data.dataset, config)
         logger.info("3/5 exporting FP32, FP16 and INT8, each compared with PyTorch")
         export = _export(out, data)
         logger.info("4/5 evaluating, benchmarking and ranking")
@@ -92,23 +103,59 @@ def run_demo(
     return _finish(report, out, program, show)
 
 
-def _train(
-    folder: Path, dataset: Dataset, arch: str, epochs: int, seed: int
-) -> tuple[Evaluation, tuple[EpochReport, ...]]:
+def demo_config(arch: str, epochs: int, seed: int) -> TrainConfig:
+    """The settings of the demonstration's training."""
+    from .train_plan import training_config
+
+    return training_config(arch=arch, epochs=epochs, settings={"seed": seed, "input_hw": _INPUT_HW, **_SHORT_RUN})
+
+
+def _require_same(out: Path, config: TrainConfig) -> None:
+    """Raise InputError where ``out`` holds a run with other settings: it would be shown as this one."""
+    from reid_edge.training.run_record import read_record
+
+    record = read_record(out / "run")
+    if record is not None and record.config != config:
+        own = record.config
+        raise InputError(
+            f"{out} holds a demonstration with --arch {own.arch} --epochs {own.epochs} --seed {own.seed}: "
+            "give the same options, or another --out"
+        )
+
+
+def _require_installed() -> None:
+    """Raise MissingExtraError for what training and export need: people are not drawn for nothing."""
+    for module, purpose in (("torch", "training"), ("torchvision", "training"), ("onnx", "writing ONNX files")):
+        if find_spec(module) is None:
+            raise MissingExtraError(module, purpose)
+    import_opencv()
+
+
+@contextmanager
+def advise_demo(out: Path, arch: str, epochs: int | None, seed: int, program: str) -> Iterator[None]:
+    """A training that is stopped here goes on with the demonstration's own command."""
+    try:
+        yield
+    except Stopped as stopped:
+        options = ("arch", arch, _ARCH), ("epochs", epochs, None), ("seed", seed, 0)
+        changed = "".join(f" --{name} {value}" for name, value, usual in options if value != usual)
+        command = f"{program} demo --out {shlex.quote(str(out))}{changed}"
+        raise Stopped(f"stopped while training, all saved: go on with  {command}", stopped.exit_code - 128) from None
+
+
+def _train(folder: Path, dataset: Dataset, config: TrainConfig) -> tuple[Evaluation, tuple[EpochReport, ...]]:
     """The untrained network's scores, and the history of the run in ``folder``, now finished."""
     from reid_edge.training.history import read_history
     from reid_edge.training.options import RunOptions
     from reid_edge.training.run_folder import HISTORY_NAME, MODEL_NAME
 
     from .train_model import train_model
-    from .train_plan import training_config
 
-    config = training_config(arch=arch, epochs=epochs, settings={"seed": seed, "input_hw": _INPUT_HW, **_SHORT_RUN})
     untrained = _untrained(config, dataset)
     metrics = untrained.metrics
     logger.info("before training: rank-1 %.1f, mAP %.1f", 100 * metrics.rank(1), 100 * metrics.mAP)
     if not (folder / MODEL_NAME).exists():
-        run = RunOptions(resume=True, eval_every=max(1, epochs // 4))
+        run = RunOptions(resume=True, eval_every=max(1, config.epochs // 4))
         train_model(dataset, folder, config=config, run=run)
     return untrained, read_history(folder / HISTORY_NAME)
 

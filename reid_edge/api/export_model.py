@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_edge.core.files import require_file
+from reid_edge.core.names import did_you_mean
 from reid_edge.core.progress import phase
 from reid_edge.data.images import check_method
 from reid_edge.errors import InputError
@@ -134,8 +135,17 @@ def _exported(
             return export_file(Path(model), out, plan, opened)
         network, card = model if isinstance(model, tuple) else _loaded(Path(model), arch)
         plan.check_for(card)
+        _check_layers(network, plan.int8.named_layers)
         source = torch_source(network, card.with_(resize=resize) if resize else card, opened.crops)
         return export_source(source, out, plan, opened)
+
+
+def _check_layers(network: ReidModel, keep: Sequence[str]) -> None:
+    """Raise InputError for a layer to keep in float that the network has not; writing its graph takes seconds."""
+    modules = [name for name, _ in network.named_modules()]
+    for name in keep:
+        if name not in modules:
+            raise InputError(f"this model has no layer {name!r} to keep (--keep, keep=){did_you_mean(name, modules)}")
 
 
 def torch_source(model: ReidModel, card: ModelCard, crops: ParityCrops) -> ExportSource:

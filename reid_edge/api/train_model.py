@@ -10,6 +10,7 @@ from typing import Any
 from reid_edge.card import ModelCard
 from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset, mixed
+from reid_edge.data.opencv import import_opencv
 from reid_edge.errors import InputError
 from reid_edge.training.history import EpochReport, percentages, read_history
 from reid_edge.training.options import RunOptions, StartFrom, Teacher
@@ -104,6 +105,8 @@ def train_model(
 
 def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: bool) -> TrainReport:
     """Carry out a planned run."""
+    if record.config.resize == "opencv":
+        import_opencv()  # where it is missing, that is said before torch is imported, which takes seconds
     with phase("loading PyTorch"):
         from reid_edge.training.loop import train
         from reid_edge.training.models.checkpoint import load_checkpoint
@@ -111,6 +114,7 @@ def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: b
         from reid_edge.training.run_folder import HISTORY_NAME
 
     config, start, run = record.config, record.start, record.run
+    assert run.device and run.eval_every and run.max_bad_crops is not None, "a record has no gaps"
     limit_torch_threads(run.threads)
     teacher = record.teacher or (Teacher(model=start.qat, arch=config.arch) if start.qat else None)
     begun = resume and (out / CHECKPOINT_NAME).exists()  # it holds the weights, and the ranges of INT8
@@ -123,9 +127,9 @@ def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: b
         teacher=open_model(teacher.model, teacher.arch, run.threads) if teacher else None,
         quantization=calibrated,
         resume=resume,
-        device=run.device or "auto",
-        eval_every=run.eval_every or 10,
-        max_bad_crops=10 if run.max_bad_crops is None else run.max_bad_crops,
+        device=run.device,
+        eval_every=run.eval_every,
+        max_bad_crops=run.max_bad_crops,
         record=record,
     )
     history = read_history(out / HISTORY_NAME)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import typer
 
 from reid_edge.core.registry import Registry
+from reid_edge.errors import InputError
 
 from .help import HelpCommand, example
 
@@ -21,12 +22,13 @@ class Command:
 
     ``function`` has Typer's annotations (`typer.Argument`, `typer.Option`) and a docstring, which is its help.
     ``example`` is a command line without ``reid-edge`` in front. Import what is heavy inside the function: its module
-    is imported at every start.
+    is imported at every start. With ``takes_anything`` unknown options are arguments.
     """
 
     function: Callable[..., Any]
     example: str
     panel: str = "Added"
+    takes_anything: bool = field(default=False, repr=False)
 
 
 ADDED_COMMANDS: Registry[Command] = Registry("commands")
@@ -35,13 +37,32 @@ ADDED_COMMANDS: Registry[Command] = Registry("commands")
 
 def add_command(group: typer.Typer, name: str, command: Command) -> None:
     """Add one command, with this package's help, to the command line or a group of it."""
-    register = group.command(name, cls=HelpCommand, epilog=example(command.example), rich_help_panel=command.panel)
+    extra: dict[str, Any] = {}
+    if command.takes_anything:
+        extra["context_settings"] = {"ignore_unknown_options": True}
+    register = group.command(
+        name, cls=HelpCommand, epilog=example(command.example), rich_help_panel=command.panel, **extra
+    )
     register(command.function)
 
 
 def add_registered(app: typer.Typer) -> None:
-    """Add each of `ADDED_COMMANDS` whose name ``app`` does not have."""
+    """Add each of `ADDED_COMMANDS` whose name ``app`` does not have; one that cannot be imported says so when run."""
     known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     for name in ADDED_COMMANDS:
         if name not in known:
-            add_command(app, name, ADDED_COMMANDS[name])
+            try:
+                command = ADDED_COMMANDS[name]
+            except InputError as error:
+                command = _broken(name, error)
+            add_command(app, name, command)
+
+
+def _broken(name: str, error: InputError) -> Command:
+    """In the place of a command that cannot be imported: the other commands are not its package's to stop."""
+
+    def run(arguments: Annotated[list[str] | None, typer.Argument(metavar="...", help="Anything.")] = None) -> None:
+        raise error
+
+    run.__doc__ = "Cannot be imported: run it to see why."
+    return Command(run, example=name, takes_anything=True)

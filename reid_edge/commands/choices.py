@@ -6,8 +6,9 @@ Each class repeats a list of the library, which takes the plain value (`value_of
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import overload
+from collections.abc import Iterator
+from enum import Enum, EnumMeta
+from typing import Any, overload
 
 from reid_edge.core.registry import added_names
 
@@ -47,7 +48,30 @@ class Choice(str, Enum):
         return format(self.value, spec)
 
 
-class Layout(Choice):
+_TABLES = {"Layout": "layouts", "Method": "calibration_methods"}
+"""The tables that programs and packages add rows to (`reid_edge.core.registry`), by the choice that lists them."""
+
+
+class _Growing(EnumMeta):
+    """The type of a choice that also has the words added to its table, however late they are registered."""
+
+    def __iter__(cls) -> Iterator[Any]:
+        yield from super().__iter__()
+        yield from map(cls, added_names(_TABLES[cls.__name__]))
+
+
+class _GrowingChoice(Choice, metaclass=_Growing):
+    @classmethod
+    def _missing_(cls, value: object) -> _GrowingChoice | None:
+        """The choice of an added word. Enum calls this for words that are not its own."""
+        if value not in added_names(_TABLES[cls.__name__]):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = member._value_ = str(value)
+        return member
+
+
+class Layout(_GrowingChoice):
     """How a data set lies on disk (`reid_edge.data.readers.registry.READERS`)."""
 
     MARKET1501 = "market1501"
@@ -61,11 +85,6 @@ class Layout(Choice):
     PERSON_FOLDERS = "person-folders"
     PERSON_FOLDERS_UNSPLIT = "person-folders-unsplit"
     CROPS = "crops"
-
-    _ignore_ = ["members", "word"]  # the recipe of the enum HOWTO for members that are computed
-    members = vars()
-    for word in added_names("layouts"):
-        members[word] = word
 
 
 class Part(Choice):
@@ -120,17 +139,12 @@ class OptimizeFor(Choice):
     NONE = "none"
 
 
-class Method(Choice):
+class Method(_GrowingChoice):
     """How calibration chooses activation ranges (`reid_edge.export.int8.histogram.METHODS`)."""
 
     MSE = "mse"
     PERCENTILE = "percentile"
     MINMAX = "minmax"
-
-    _ignore_ = ["members", "word"]  # the recipe of the enum HOWTO for members that are computed
-    members = vars()
-    for word in added_names("calibration_methods"):
-        members[word] = word
 
 
 class SensitivityBy(Choice):

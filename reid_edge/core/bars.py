@@ -69,10 +69,10 @@ def _started() -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False, table_column=Column(**cut, max_width=40)),
-        _Bar(bar_width=14),
+        _Bar(bar_width=14, table_column=Column(no_wrap=True)),
         _Count(table_column=Column(no_wrap=True)),
         _Time(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[note]}", markup=False, table_column=Column(**cut)),
+        _Note(table_column=Column()),  # the only one that may be narrowed: the bar stays
     )
     progress = Progress(
         *columns,
@@ -100,6 +100,14 @@ class _Count(ProgressColumn):
         """Write it."""
         done, total = task.completed, task.total
         return Text("" if total is None else f"{done:.0%}" if total == 1 else f"{done:g}/{total:g}")
+
+
+class _Note(ProgressColumn):
+    """A few words at the end of the line, cut where it is too short for them."""
+
+    def render(self, task: Task) -> Text:
+        """Write them."""
+        return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
 class _Time(ProgressColumn):

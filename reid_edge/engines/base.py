@@ -18,7 +18,7 @@ from reid_edge.errors import ModelError
 
 from .facts import EngineFacts
 
-__all__ = ["Engine", "as_input", "check_batch", "check_embeddings", "not_open"]
+__all__ = ["COLLAPSED", "Engine", "as_input", "check_batch", "check_embeddings", "not_open"]
 
 _NORM_TOLERANCE = 1e-3
 """Of the squared norm. The L2 norm at a graph's end is computed in FP32: it is within 1e-6 of 1 in every precision."""
@@ -85,6 +85,10 @@ def check_batch(images: NDArray[np.uint8], card: ModelCard, max_batch: int) -> N
         raise ModelError(f"a batch of {len(images)} is outside 1..{max_batch}: split it, as Embedder does")
 
 
+COLLAPSED = "its training collapsed or was too short, train again with a lower --lr or more --epochs"
+"""What zero embeddings mean: OSNet ends in a ReLU, which can be zero for every crop."""
+
+
 def check_embeddings(embeddings: NDArray[np.float32], path: Path) -> None:
     """Raise ModelError, naming the rows of the batch, where embeddings [N, D] are not finite or not of L2 norm 1."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -94,11 +98,11 @@ def check_embeddings(embeddings: NDArray[np.float32], path: Path) -> None:
         finite = bool(np.isfinite(embeddings).all())
         rows = np.flatnonzero(wrong if finite else ~np.isfinite(embeddings).all(axis=1)).tolist()
         named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        where = f"{path}: {len(rows)} of {len(embeddings)} embeddings of a batch are"
+        if finite and not embeddings[rows].any():
+            raise ModelError(f"{where} zero (rows {named}): use the model's fp32 file; if that is one, {COLLAPSED}")
         fault = "of norm 1" if finite else "finite"
-        raise ModelError(
-            f"{path}: {len(rows)} of {len(embeddings)} embeddings of a batch are not {fault} "
-            f"(rows {named}): use the model's fp32 file or export it again"
-        )
+        raise ModelError(f"{where} not {fault} (rows {named}): use the model's fp32 file or export it again")
 
 
 def not_open(path: Path) -> ModelError:

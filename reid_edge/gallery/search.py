@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reid_edge.core.cells import FileName
 from reid_edge.core.files import require_file
 from reid_edge.core.log import printable
 from reid_edge.core.progress import phase
@@ -145,7 +146,10 @@ def rank_files(
 
 
 def ranking_table(found: RankedFiles) -> Table:
-    """One row per ranked crop, grouped by query; crops are named relative to the gallery, which is in the title."""
+    """One row per ranked crop, grouped by query; crops are named relative to the gallery, which is in the title.
+
+    Whether they show the query's person has a column where a data set's layout says it of any.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -153,19 +157,27 @@ def ranking_table(found: RankedFiles) -> Table:
     root = found.root
     title = Text(printable(f"gallery: {root}")) if root.parts else None
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1))
-    table.add_column("query", overflow="fold")
+    known = any(found.is_match(row, label) is not None for row, label in _ranked(found))
+    table.add_column("query")
     for name in ("rank", f"{found.distance}\ndistance"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("crop", overflow="fold")
-    table.add_column("same\nperson")
+    table.add_column("crop")
+    if known:
+        table.add_column("same\nperson")
     for row, path in enumerate(found.queries):
         for position, (label, distance) in enumerate(found.ranking.named(row), start=1):
-            verdict = _verdict(found, row, label)
-            name = printable(path.name) if position == 1 else ""
+            verdict = [_verdict(found, row, label)] if known else []
+            name = path.name if position == 1 else ""
             crop = str(Path(label).relative_to(root)) if root.parts else label
-            table.add_row(Text(name), str(position), f"{distance:.4f}", Text(printable(crop)), verdict)
+            table.add_row(FileName(name), str(position), f"{distance:.4f}", FileName(crop), *verdict)
         table.add_section()
     return table
+
+
+def _ranked(found: RankedFiles) -> Iterator[tuple[int, str]]:
+    """Each query's row and each label in its list."""
+    for row in range(len(found.queries)):
+        yield from ((row, label) for label, _ in found.ranking.named(row))
 
 
 def _verdict(found: RankedFiles, query: int, label: str) -> str:

@@ -125,7 +125,7 @@ def test_every_part_is_there(report: DemoReport, tmp_path: Path) -> None:
     right = sum(crop.pid == found.query.pid for found in report.rankings for crop, _ in found.ranked)
     assert len(places) == 10 and sum("the same person" in alt for alt in places) == right
     assert page.source.count('class="hit"') == right and page.source.count('class="miss"') == 10 - right
-    assert "FP32|1|1.25|3.5|800|2.34|50.0|25.0" in _cells(page)
+    assert "FP32|1|1.25|3.50|800|2.34|50.0|25.0" in _cells(page)
     assert "✓ passed|0.98765|87.5%|0.00 [-1.00, 1.00]|2.00" in _cells(page)
 
 

@@ -194,6 +194,27 @@ def test_bad_use_is_refused_before_any_work(fp32: Path, tmp_path: Path, options:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_wrong_layer_to_keep_is_refused_before_a_crop_is_read(fp32: Path, tmp_path: Path) -> None:
+    rows = [f"{name}.jpg,{name},1,train" for name in (1, 2)]
+    (tmp_path / "broken.csv").write_text("\n".join(["path,pid,camid,split", *rows]))
+    for name in (1, 2):
+        (tmp_path / f"{name}.jpg").write_bytes(b"no image")
+    broken = tmp_path / "broken.csv"
+    for keep, message in ((("nowhere",), "has no layer 'nowhere' to keep"), (None, "is not a readable image")):
+        int8 = Int8Options(calibrate=broken, keep=keep)
+        with pytest.raises(InputError, match=message):
+            export_model(fp32, tmp_path / "out", precisions=("int8",), data=broken, int8=int8)
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from reid_edge.training.models.checkpoint import card_of
+    from reid_edge.training.models.registry import build_model
+
+    torch.manual_seed(0)
+    model = build_model("osnet_x0_25")
+    with pytest.raises(InputError, match=r"no layer 'backbone.conv1.com' to keep .*; did you mean backbone.conv1.conv"):
+        int8 = Int8Options(calibrate=broken, keep=("default", "backbone.conv1.com"))
+        export_model((model, card_of(model)), tmp_path / "out", precisions=("int8",), data=broken, int8=int8)
+
+
 def test_what_needs_the_model_is_refused_before_a_file_is_written(fp32: Path, people: Path, tmp_path: Path) -> None:
     def export(**options: Any) -> None:
         export_model(fp32, tmp_path / "out", precisions=("fp16", "int8"), int8=Int8Options(**options))

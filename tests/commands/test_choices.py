@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,9 @@ from reid_edge.commands import choices
 from reid_edge.commands.choices import Choice, value_of
 from reid_edge.data.datasets import LAYOUT_NAMES
 from reid_edge.data.images import RESIZES
-from reid_edge.data.readers.registry import READERS
+from reid_edge.data.readers.base import DatasetReader
+from reid_edge.data.readers.listing import Listing, Split
+from reid_edge.data.readers.registry import READERS, register_reader
 from reid_edge.engines.tensorrt_api import BACKENDS
 from reid_edge.export.foreign.preprocessing import CHANNELS, FOREIGN_FORMATS, PRESETS, SCALES
 from reid_edge.export.graph.input_format import INPUT_FORMATS
@@ -67,7 +70,7 @@ def test_a_choice_is_the_librarys_list(choice: type[Choice], names: Sequence[str
 @pytest.mark.skipif(not WITH_TORCH, reason="some lists need the train extra")
 def test_every_choice_is_compared_with_a_list() -> None:
     all_of_them = {each for _, each in inspect.getmembers(choices, inspect.isclass) if issubclass(each, Choice)}
-    assert all_of_them - {Choice} == {choice for choice, _ in LISTS}
+    assert {each for each in all_of_them if list(each.__members__)} == {choice for choice, _ in LISTS}
 
 
 def test_a_choice_reads_as_its_word() -> None:
@@ -110,3 +113,27 @@ def test_the_defaults_that_help_shows_are_the_librarys() -> None:
         (option,) = annotations[name].__metadata__
         assert option.show_default == str(library[name].default)
     assert inspect.signature(command).parameters["seed"].default == library["seed"].default
+
+
+@pytest.mark.usefixtures("empty_registry")
+def test_a_layout_that_a_program_registers_later_is_accepted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """After the command line was imported, as `docs/extend/command.md` does with a command."""
+
+    class Doors(DatasetReader):
+        name, title, markers = "doors", "Doors", ("entrance", "exit")
+
+        def read(self, home: Path, part: str) -> Listing:
+            return Listing(Split())
+
+    def said(*arguments: str) -> str:
+        with pytest.raises(SystemExit):
+            main(arguments)
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    assert "'doors' is not one of" in said("data", "inspect", "none", "--layout", "doors")
+    register_reader(Doors())
+    assert "none does not exist" in said("data", "inspect", "none", "--layout", "doors")
+    assert "did you mean doors?" in said("data", "inspect", "none", "--layout", "door")
+    assert "crops | doors" in " ".join(said("data", "inspect", "--help").split())
+    assert value_of(choices.Layout("doors")) == "doors" and choices.Layout("doors") == "doors"

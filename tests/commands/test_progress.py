@@ -143,3 +143,30 @@ def test_results_stand_alone_on_standard_output(command: str, shown: tuple[dict[
     for phase in WAITS[command]:
         if phase.strip() not in ("scoring", "embedding", "timing", "measuring"):
             assert phase.strip() not in out
+
+
+EPOCH = """
+import time
+from reid_edge.core.progress import phase
+with phase("loading PyTorch"):
+    time.sleep(0.3)
+with phase("epoch 100/120", 144) as line:
+    line.advance(70, note="id 6.46 triplet 4.85 center 0.34 distill 0.12 1273/s")
+    time.sleep(0.6)
+"""
+
+
+def test_a_long_note_leaves_the_bar_its_place() -> None:
+    """An epoch of training has the longest line; the note is cut, not the bar."""
+    terminal, end = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    child = subprocess.Popen([sys.executable, "-c", EPOCH], stderr=end, env=environment)
+    os.close(end)
+    written = bytearray()
+    _read_all(terminal, written)
+    os.close(terminal)
+    assert child.wait() == 0
+    drawn = [line for line in re.split(r"[\r\n]+", _CODES.sub("", written.decode())) if "70/144" in line]
+    assert drawn and all(line.count("━") + line.count("╸") + line.count("╺") == 14 for line in drawn), drawn
+    assert re.search("loading PyTorch {1,4}0:00", _CODES.sub("", written.decode())), "no gap where there is no bar"
+    assert all("id 6.46" in line and len(line) <= 80 for line in drawn)

@@ -67,6 +67,16 @@ def test_queries_and_gallery_may_have_folders_of_their_own(tmp_path: Path) -> No
         require(dataset, "train")
 
 
+def test_two_test_sets_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """One of them would be left unread in silence."""
+    touch_crops(
+        tmp_path, ["query/anna/1.jpg", "gallery/anna/3.jpg", "test/bert/1.jpg", "val/ida/1.jpg", "val/ida/2.jpg"]
+    )
+    with pytest.raises(DatasetError, match="has a test folder beside query and gallery, .*: move that folder"):
+        open_dataset(tmp_path)
+    assert len(open_dataset(tmp_path, part="val").split.query) == 1
+
+
 def test_a_validation_part_is_read_where_it_is_asked_for(tmp_path: Path) -> None:
     dataset = open_dataset(touch_crops(tmp_path, (*SPLIT, "val/ida/1.jpg", "val/ida/2.jpg")), part="val")
     assert _named(dataset, dataset.split.query) == ["ida/1.jpg"]

@@ -110,7 +110,7 @@ def test_a_fifth_data_set_does_not_disturb_the_others(harbour: Path, tmp_path: P
     assert open_dataset(market).layout == "market1501"
     with pytest.raises(DatasetError, match=r"looked for query \+ gallery \(Piers, Harbour\);"):
         open_dataset(touch_crops(tmp_path / "photos", ["a.jpg"]))
-    with pytest.raises(InputError, match="give one of piers, harbour, occluded-duke"):
+    with pytest.raises(InputError, match="crops, harbour, piers; did you mean harbour"):
         open_dataset(market, layout="harbor")
     with pytest.raises(DatasetError, match=r"is in no known layout: looked for .*\(Harbour\)"):
         open_dataset(market, layout="harbour")

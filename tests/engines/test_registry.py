@@ -166,7 +166,16 @@ def test_rows_that_are_not_finite_are_named() -> None:
         check_embeddings(embeddings, Path("m.onnx"))
 
 
-@pytest.mark.parametrize("row", [(0, 0), (0.6, 0.7), (1, 0.05), (3e38, 3e38)])
+def test_zero_rows_are_what_a_collapsed_training_gives() -> None:
+    embeddings = np.full((8, 2), 0.5**0.5, np.float32)
+    embeddings[[2, 5]] = 0
+    with pytest.raises(
+        ModelError, match=r"^m\.onnx: 2 of 8 .* are zero \(rows 2, 5\): use .* fp32 file; .* lower --lr"
+    ):
+        check_embeddings(embeddings, Path("m.onnx"))
+
+
+@pytest.mark.parametrize("row", [(0.1, 0), (0.6, 0.7), (1, 0.05), (3e38, 3e38)])
 def test_rows_that_are_not_of_norm_1_are_named(row: tuple[float, float]) -> None:
     embeddings = np.tile(np.array([0.6, -0.8], np.float32), (256, 1))
     check_embeddings(embeddings, Path("m.onnx"))

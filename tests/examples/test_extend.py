@@ -105,3 +105,24 @@ def test_the_command_line_knows_what_packages_announce(folder: Path) -> None:
 def _commands(page: str) -> list[str]:
     (body,) = _blocks(page, "bash")
     return [line.removeprefix("reid-edge ") for line in body.splitlines()]
+
+
+def test_a_package_that_cannot_be_imported_stops_nothing_but_itself(folder: Path) -> None:
+    """It may have been installed by somebody else, months ago, for another version."""
+    for page in ("data_set", "command"):
+        _announce(page, folder)
+    (folder / "doors.py").write_text("import nowhere")
+    (folder / "far.py").write_text("from reid_edge.commands.added import Commando")
+    assert re.search(
+        r"^  far +Cannot be imported: run it to see why", _child(folder, ["-m", "reid_edge", "--help"]), re.M
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    said = {}
+    for command in ("data inspect people", "data inspect people --layout doors", "far gallery.npz --top 1"):
+        run = [sys.executable, "-m", "reid_edge", *command.split()]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=folder, env=environment)
+        said[command.split()[-1]] = done.returncode, done.stderr
+    assert said["people"][0] == 0 and said["people"][1].startswith("note: reid_edge.layouts: doors = 'doors:DOORS'")
+    assert said["doors"][0] == 2 and "of the package data_set cannot be imported" in said["doors"][1]
+    assert said["1"][0] == 2 and "of the package command cannot be imported" in said["1"][1]
+    assert all(error.count("\n") == 1 for _, error in said.values()), said

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from reid_edge.data.identities import KnownIdentity
 from reid_edge.data.records import Ranking
 from reid_edge.gallery.search import RankedFiles, ranking_table
 
@@ -53,6 +55,22 @@ def test_what_all_of_the_gallery_share_is_its_root(labels: tuple[str, ...], root
     shown = _shown(found)
     assert ("gallery:" in shown) == (root != ".")
     assert [name for name in names if name in shown.split()] == names
+
+
+def test_long_names_break_at_their_separators() -> None:
+    name = "shop_entrance_camera_04_2024-05-17_morning_person_0017_frame_000151_detection_01.jpg"
+    shown = _shown(_found(f"{FOLDER}/{name}"))
+    lines = [line.split()[-1] for line in shown.splitlines() if line.strip().endswith(("_", "-", ".jpg"))]
+    assert "".join(lines) == name, shown
+    assert len(lines) > 1 and max(map(len, shown.splitlines())) <= 80
+
+
+def test_who_is_known_has_a_column_only_where_it_is() -> None:
+    found = _found("g/1.jpg", "g/2.jpg")
+    assert "person" not in _shown(found)
+    known = {path: KnownIdentity("market", 1) for path in (Path("q/query.jpg"), Path("g/1.jpg"))}
+    verdicts = [line.split()[-1] for line in _shown(replace(found, identities=known)).splitlines() if ".jpg" in line]
+    assert verdicts == ["yes", "-"]
 
 
 def test_json_keeps_whole_paths() -> None:

@@ -44,11 +44,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(synthesize(tmp_path_factory.mktemp("drawn") / "set", identities=8, test_identities=2, seed=3))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REID_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +86,11 @@ _ROW = {"epoch": 2, "learning_rate": 0.1, "losses": {}, "seconds": 1.0, "images_
         (lambda s: s["progress"].update(iteration=-1), "-1 batches"),
         (lambda s: s["progress"].update(sums={"id": float("nan")}), "an epoch cannot be"),
         (lambda s: s["progress"].update(iteration=10**6), "saved after 1000000 batches"),
-        (lambda s: s.update(processes=2), "processes was 2, now 1"),
+        (
+            lambda s: s.update(processes=2),
+            r"with --nproc-per-node 2, now 1: go on with  torchrun --nproc-per-node 2 -m reid_edge.training --resume",
+        ),
+        (lambda s: s.update(processes="two; reboot"), "does not fit this run"),
         (lambda s: s.update(identities=9), "identities was 9, now 8"),
         (lambda s: s["config"].update(epochs=3), "epochs was 3, now 2"),
         (lambda s: s.update(config={"arch": 3}), "arch must be"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training tests need the train extra")
@@ -24,7 +25,7 @@ from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.errors import DatasetError, GateError, InputError, ModelError, Stopped  # noqa: E402
 from reid_edge.training import loop  # noqa: E402
 from reid_edge.training.loop import train, train_step  # noqa: E402
-from reid_edge.training.models.checkpoint import load_checkpoint, load_model  # noqa: E402
+from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_model  # noqa: E402
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
@@ -49,9 +50,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(synthesize(tmp_path_factory.mktemp("drawn") / "set", identities=8, test_identities=4, seed=3))
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REID_EDGE_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -71,7 +70,14 @@ def test_a_run_leaves_a_model_a_checkpoint_and_its_history(people: Dataset, tmp_
     assert [line["epoch"] for line in history] == [1, 2, 3]
     assert set(history[0]["losses"]) == {"id", "triplet", "center"}
     assert [line["metrics"] is not None for line in history] == [False, True, True]
-    assert said == [s for s in said if s.startswith("epoch ")] and len(said) == 3
+    assert [line[:14] for line in said] == [
+        "epoch 1: id 2.",
+        "epoch 2: id 2.",
+        "epoch 2: rank1",
+        "epoch 3: id 2.",
+        "epoch 3: rank1",
+    ]
+    assert max(map(len, said)) <= 80, "a line of a log fits a terminal"
     model, card = load_model(path)
     assert card.input_hw == (64, 32) and "8 identities" in card.trained_on
     assert card.recipe["epochs_done"] == 3 and card.recipe["seed"] == 0
@@ -239,3 +245,14 @@ def test_sigterm_saves_within_an_epoch_and_ends_143(people: Dataset, tmp_path: P
     resumed = train(config, people, tmp_path / "cut", resume=True, eval_every=99)
     for name, value in _weights(whole).items():
         assert torch.equal(value, _weights(resumed)[name]), f"{name} differs after SIGTERM"
+
+
+def test_a_collapsed_model_is_named_once_where_it_is_scored() -> None:
+    """OSNet ends in a ReLU: after a few steps at too high a learning rate it may be zero for every crop."""
+    model = Trainer(TINY, 8, "cpu").model.eval()
+    with torch.no_grad():
+        model.fc[1].bias.fill_(-100.0)
+    crops = np.random.default_rng(0).integers(0, 256, (8, 64, 32, 3), np.uint8)
+    with logged() as warned, TorchEngine(model, card_of(model, input_hw=(64, 32))) as engine:
+        assert not engine.run(crops).any() and not engine.run(crops).any()
+    assert len(warned) == 1 and warned[0].startswith("8 of 8 embeddings of a batch are zero: its training collapsed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
 from reid_edge.core.threads import usable_cores
-from reid_edge.engines.base import check_batch
+from reid_edge.engines.base import COLLAPSED, check_batch
 from reid_edge.engines.facts import EngineFacts, board_versions
 from reid_edge.errors import InputError
 
@@ -18,6 +19,8 @@ from .deploy import DeployModel
 from .reid_model import ReidModel
 
 __all__ = ["TorchEngine", "device_for", "limit_torch_threads"]
+
+logger = logging.getLogger(__name__)
 
 
 def device_for(name: str) -> torch.device:
@@ -62,6 +65,7 @@ class TorchEngine:
         self._sha256 = sha256
         self._was_training = model.training
         self._deploy: DeployModel | None = None
+        self._warned = False
 
     @property
     def provider(self) -> str:
@@ -85,6 +89,9 @@ class TorchEngine:
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
             embeddings: NDArray[np.float32] = self._deploy(batch).float().cpu().numpy()
+        if not self._warned and (zeros := len(embeddings) - np.count_nonzero(embeddings.any(axis=1))):
+            self._warned = True  # once is enough, and a score of such a model is still a score
+            logger.warning("%d of %d embeddings of a batch are zero: %s", zeros, len(embeddings), COLLAPSED)
         return embeddings
 
     def __enter__(self) -> TorchEngine:

@@ -8,6 +8,8 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
+from reid_edge.errors import DatasetError
+
 from .base import DatasetReader
 from .files import folders_in, images_below
 from .listing import Crop, Listing, Split
@@ -23,9 +25,9 @@ _Persons = dict[str, list[Path]]
 class PersonFolders(DatasetReader):
     """``train/anna/1.jpg`` and ``test/bert/1.jpg``; ``query/bert`` and ``gallery/bert`` may replace ``test``.
 
-    Each folder may be missing. Of a person in ``test`` or ``val`` the first crop by name is the query and the others
-    are gallery; a single one is gallery. Cameras are unknown: every image counts as its own camera, so that the
-    same-camera rule drops nothing.
+    Each folder may be missing; ``test`` beside ``query`` and ``gallery`` is refused, as one set is tested on. Of a
+    person in ``test`` or ``val`` the first crop by name is the query and the others are gallery; a single one is
+    gallery. Cameras are unknown: every image counts as its own camera, so that the same-camera rule drops nothing.
     """
 
     name = "person-folders"
@@ -47,6 +49,11 @@ class PersonFolders(DatasetReader):
         train, scored, query, gallery = (
             _by_person(home / name, unparsed) for name in ("train", part, "query", "gallery")
         )
+        if part == "test" and scored and (query or gallery):
+            raise DatasetError(
+                f"{home} has a test folder beside query and gallery, and one set is tested on: "
+                "move that folder elsewhere, or query and gallery"
+            )
         if part != "test" or not (query or gallery):
             query, gallery = _queries_apart(scored)
         return _listing(train, query, gallery, unparsed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from reid_edge.core.files import require_folder
 from reid_edge.core.names import require_name
 from reid_edge.core.registry import Registry
-from reid_edge.errors import DatasetError
+from reid_edge.errors import DatasetError, InputError
 
 from .base import DatasetReader, missing_layout
 from .crops import UnlabelledCrops
@@ -21,6 +23,8 @@ from .occluded_duke import OccludedDuke
 from .person_folders import PersonFolders, UnsplitPersonFolders
 
 __all__ = ["LAYOUTS", "READERS", "choose_reader", "register_reader"]
+
+logger = logging.getLogger(__name__)
 
 READERS: tuple[DatasetReader, ...] = (
     OccludedDuke(),
@@ -56,12 +60,12 @@ def choose_reader(path: Path, layout: str | None = None, *, guess: int = 2) -> t
     unknown layout or a missing path, DatasetError when no reader, or more than one data set, is found there.
     """
     if layout is not None:
-        known = {reader.name: reader for reader in _readers()}
-        reader = known[require_name(layout, known, "layout")]
+        reader = LAYOUTS[require_name(layout, LAYOUTS, "layout")]
         return reader, reader.required_home(path)
-    claims = next(filter(None, (_claims(path, level) for level in range(guess + 1))), [])
+    readers = _readers()
+    claims = next(filter(None, (_claims(path, readers, level) for level in range(guess + 1))), [])
     if not claims:
-        raise missing_layout(require_folder(path, "a data set (a manifest ends in .csv or .parquet)"), _readers())
+        raise missing_layout(require_folder(path, "a data set (a manifest ends in .csv or .parquet)"), readers)
     if len(claims) > 1:
         found = ", ".join(f"{home} ({reader.name})" for reader, home in claims)
         raise DatasetError(f"{path} holds several data sets: give the folder of one, or its layout: {found}")
@@ -70,13 +74,21 @@ def choose_reader(path: Path, layout: str | None = None, *, guess: int = 2) -> t
 
 
 def _readers() -> tuple[DatasetReader, ...]:
-    return (*reversed(LAYOUTS.added().values()), *READERS)
+    """All of them in the order in which they are asked, without those of other packages that cannot be imported."""
+    added = []
+    for name in LAYOUTS:
+        if name not in LAYOUTS.own:
+            try:
+                added.append(LAYOUTS[name])
+            except InputError as error:
+                logger.warning("%s", error)
+    return (*reversed(added), *READERS)
 
 
-def _claims(path: Path, guess: int) -> list[tuple[DatasetReader, Path]]:
+def _claims(path: Path, readers: Sequence[DatasetReader], guess: int) -> list[tuple[DatasetReader, Path]]:
     """The data sets that readers of this ``guess`` find at ``path``: of those with the same folders, the surest."""
     claims: dict[tuple[Path, tuple[str, ...]], tuple[int, DatasetReader]] = {}
-    for reader in (reader for reader in _readers() if reader.guess == guess):
+    for reader in (reader for reader in readers if reader.guess == guess):
         home = reader.home(path)
         if home is None or not (confidence := reader.confidence(home)):
             continue

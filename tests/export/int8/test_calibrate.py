@@ -113,3 +113,12 @@ def test_a_damaged_cache_is_measured_anew(weights: dict[str, Array], people: Pat
     (kept,) = tmp_path.iterdir()
     kept.write_text(damage)
     assert calibration_ranges(network(weights), people, tmp_path) == first
+
+
+def test_a_graph_without_layers_is_refused_with_the_option(weights: dict[str, Array]) -> None:
+    graph = network(weights)
+    for node in graph.model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            node.op_type = "Identity"  # as a model of averages is
+    with pytest.raises(ModelError, match=r"no convolution or matrix product to quantise: leave --int8"):
+        ranges_over(Graph(graph.model), images_of(2), "minmax", 1)
