@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_edge.engines.base import Engine
 from reid_edge.engines.engine_card import EngineCard
 from reid_edge.engines.registry import open_engine
 from reid_edge.errors import GateError
 
-__all__ = ["GpuTimes", "engine_beside", "require_faster_engine", "time_beside", "time_engines"]
+from .race import time_engines
 
-_WARM_UP = 5
+__all__ = ["GpuTimes", "engine_beside", "require_faster_engine", "time_beside"]
 
 
 @dataclass(frozen=True)
@@ -78,29 +75,9 @@ def engine_beside(engine: Path) -> Path | None:
 def time_beside(int8: Path, fp16: Path, crops: NDArray[np.uint8], runs: int = 50) -> GpuTimes:
     """Time two engine files on the batches of their profile, of ``crops``, uint8 [N, H, W, 3], repeated as needed."""
     batches = EngineCard.read(int8).batches
+    distinct = sorted({*batches})
     with ExitStack() as stack:
-        engines = [stack.enter_context(open_engine(path)) for path in (int8, fp16)]
-        times = {
-            batch: time_engines(engines, np.resize(crops, (batch, *crops.shape[1:])), runs) for batch in {*batches}
-        }
-    return GpuTimes(
-        {batch: row[0] for batch, row in times.items()}, {batch: row[1] for batch, row in times.items()}, batches[1]
-    )
-
-
-def time_engines(engines: Sequence[Engine], images: NDArray[np.uint8], runs: int = 50) -> list[float]:
-    """The median time of each open engine for the batch ``images``, in ms; they run in turns.
-
-    >>> from reid_edge.engines.registry import open_engine
-    >>> with open_engine(model_file) as engine:
-    ...     [time_ms > 0 for time_ms in time_engines([engine], np.zeros((2, *engine.card.input_hw, 3), np.uint8), 2)]
-    [True]
-    """
-    times: list[list[float]] = [[] for _ in engines]
-    for run in range(_WARM_UP + runs):
-        for engine, own in zip(engines, times, strict=True):
-            start = time.perf_counter()
-            engine.run(images)
-            if run >= _WARM_UP:
-                own.append((time.perf_counter() - start) * 1e3)
-    return [float(np.median(own)) for own in times]
+        engines = {path.name: stack.enter_context(open_engine(path)) for path in (int8, fp16)}
+        times = time_engines(engines, distinct, crops, runs)
+    of_int8, of_fp16 = (dict(zip(distinct, times[path.name], strict=True)) for path in (int8, fp16))
+    return GpuTimes(of_int8, of_fp16, optimum=batches[1])

@@ -40,7 +40,9 @@ def embedding_of(foreign: Foreign, name: str | None) -> str:
         raise ModelError(f"{foreign.path} has no value {name!r}: --embedding (embedding=) may be {shown}{near}")
     kinds = {value.name: value.type.tensor_type.elem_type for value in outputs}
     if kinds.get(name, TensorProto.FLOAT) != TensorProto.FLOAT:
-        raise ModelError(f"{foreign.path}: an embedding is float32, and it gives {shown}: name another --embedding")
+        raise ModelError(
+            f"{foreign.path}: an embedding is float32, and it gives {shown}: name another --embedding (embedding=)"
+        )
     return name
 
 

@@ -48,7 +48,9 @@ def plain_graph(foreign: Foreign, embedding: str, size: tuple[int, int]) -> Plai
         _free_batch(plain, _shapes(model))
     _drop_unread(plain)
     if plain.images not in {name for node in plain.nodes for name in node.input}:
-        raise ModelError(f"{foreign.path}: {embedding!r} does not depend on the images: name another --embedding")
+        raise ModelError(
+            f"{foreign.path}: {embedding!r} does not depend on the images: name another --embedding (embedding=)"
+        )
     _rename(plain)
     return plain
 

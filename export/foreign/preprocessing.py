@@ -111,7 +111,9 @@ def preprocessing_of(preset: str | None, given: Mapping[str, Any]) -> Preprocess
         if missing:
             options = ", ".join(f"--{name} ({name}=)" for name in missing)
             known = ", ".join(PRESETS)
-            raise InputError(f"what the graph expects of pixels is not in its file: add {options}, or --preset {known}")
+            raise InputError(
+                f"what the graph expects of pixels is not in its file: add {options}, or --preset {known} (preset=)"
+            )
         chosen = Preprocessing(**given)
     chosen.check()
     return chosen

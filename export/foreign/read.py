@@ -216,7 +216,9 @@ def _images(model: ModelProto, path: Path) -> tuple[str, tuple[int | None, ...]]
     tensor = inputs[0].type.tensor_type
     shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
     if tensor.elem_type != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (3, None):
-        raise ModelError(f"{path} takes {shown}: only float32 [N, 3, H, W] can be wrapped (--input-format nchw-float)")
+        raise ModelError(
+            f"{path} takes {shown}: only float32 [N, 3, H, W] can be wrapped, --input-format nchw-float (input_format=)"
+        )
     return inputs[0].name, shape
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from math import prod
 
+import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from reid_edge.errors import ModelError
 
-from .graph import Graph, attribute
+from .graph import Graph, attribute, finish
+from .session import open_session
 
 __all__ = ["node_macs", "shapes_of_one_crop"]
 
 Shape = tuple[int, ...]
 
+logger = logging.getLogger(__name__)
+
+_COUNTED = ("Conv", "Gemm", "MatMul")
 _SIZES = {TensorProto.INT64, TensorProto.INT32}
 """Types of constants whose values decide shapes."""
 
@@ -35,13 +41,13 @@ def node_macs(graph: Graph) -> Mapping[str, int]:
     {'y': 15}
     """
     shapes = shapes_of_one_crop(graph)
-    return {node.output[0]: _macs(node, shapes) for node in graph.nodes if node.op_type in {"Conv", "Gemm", "MatMul"}}
+    return {node.output[0]: _macs(node, shapes) for node in graph.nodes if node.op_type in _COUNTED}
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
     """Outputs, times the length of the dot product that each of them is."""
     known = [shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0])]
-    if not all(known) or not all(min(shape) > 0 for shape in known):
+    if not all(shape and min(shape) > 0 for shape in known):
         raise ModelError(f"the shapes of {node.op_type} {node.output[0]!r} are not known: export the model again")
     first, weight, output = known
     if node.op_type == "Conv":
@@ -52,14 +58,45 @@ def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
 
 
 def shapes_of_one_crop(graph: Graph) -> dict[str, Shape]:
-    """The shape of each value and constant with a batch of 1; an axis that stays unknown is 0."""
+    """The shape of each value and constant with a batch of 1; an axis that stays unknown is 0.
+
+    Where inference gives up, as on sizes that a transformer's graph computes, the graph runs once.
+    """
     model = _without_weights(graph)
     for end in (*model.graph.input[: len(graph.model.graph.input)], *model.graph.output):
         end.type.tensor_type.shape.dim[0].dim_value = 1
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     shapes = {value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in values}
-    return shapes | {name: array.shape for name, array in graph.constants.items()}
+    shapes |= {name: array.shape for name, array in graph.constants.items()}
+    counted = [node for node in graph.nodes if node.op_type in _COUNTED]
+    if not all(_is_known(shapes, name) for node in counted for name in (*node.input[:2], node.output[0])):
+        shapes |= _measured(graph, [name for name in graph.producers if not _is_known(shapes, name)], shapes)
+    return shapes
+
+
+def _is_known(shapes: Mapping[str, Shape], name: str) -> bool:
+    shape = shapes.get(name, ())
+    return bool(shape) and min(shape) > 0
+
+
+def _measured(graph: Graph, names: Sequence[str], shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes of values as ONNX Runtime computes them for one black crop; nothing for a graph that does not run."""
+    watched = graph.copy()
+    names = [name for name in names if name in graph.types]
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, graph.types[name], None) for name in names if name not in graph.outputs
+    )
+    black = {
+        entry.name: np.zeros(shapes[entry.name], helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
+        for entry in graph.model.graph.input
+    }
+    try:
+        arrays = open_session(finish(watched)).run(names, black)
+    except Exception as error:  # ONNX Runtime's own exceptions are RuntimeErrors and more
+        logger.debug("shapes stay unknown: %s", error)
+        return {}
+    return {name: array.shape for name, array in zip(names, arrays, strict=True)}
 
 
 def _without_weights(graph: Graph) -> ModelProto:

@@ -204,13 +204,8 @@ def train(
         "crops_per_identity": crops,
         "input_hw": size,
     }
-    recipe_options: dict[str, Any] = {
-        "arch": arch,
-        "recipe": choices.value_of(recipe),
-        "config": config,
-        "epochs": epochs,
-    }
-    recipe_options |= {"settings": given(replaced), "start": start}
+    recipe_options: dict[str, Any] = {"arch": arch, "recipe": choices.value_of(recipe), "config": config}
+    recipe_options |= {"epochs": epochs, "settings": given(replaced), "start": start}
     if dump_config:
         for line in training_config(**recipe_options).to_toml().splitlines():
             tell(line)

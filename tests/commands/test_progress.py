@@ -39,7 +39,7 @@ WAITS = {
         "  measuring what each block loses",
         "    finding the largest magnitudes",
         "    counting histograms",
-        "    each block alone",
+        "    each layer or block alone in INT8",
         "    keeping the worst blocks",
         "  scoring the FP32 model",
         "  making tiny_fp16.onnx",

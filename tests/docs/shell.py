@@ -72,7 +72,8 @@ def _answer(client: socket.socket) -> None:
 def _run(program: str, folder: str, arguments: list[str]) -> tuple[int, str, str]:
     run: Callable[[], object] = lambda: main(arguments)  # noqa: E731
     if program == "python":
-        sys.modules.pop(arguments[1], None)  # a test may have imported it, of which runpy warns
+        for name in (arguments[1], f"{arguments[1]}.__main__"):
+            sys.modules.pop(name, None)  # a test may have imported it, of which runpy warns
         run = lambda: runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)  # noqa: E731
     out, err = io.StringIO(), io.StringIO()
     before = Path.cwd()

@@ -178,7 +178,7 @@ def test_a_model_trained_with_merged_streams_is_exported_with_them(people: Path,
     plain = streams_network(crops, gate_units=1)
     merged = merge_streams(plain, "gpu-latency")
     assert merged is not None
-    options = Int8Options(calibrate=people, count=8)
+    options = Int8Options(calibrate=people, count=8, keep=())
     ranges = trained_ranges(merged, plan_int8(merged, STREAMS_CARD.with_(optimized_for="gpu-latency"), options))
     card = STREAMS_CARD.with_(quantization=ranges)
     write_onnx(plain, card, tmp_path / "plain_fp32.onnx")

@@ -45,13 +45,14 @@ def tensorrt_rtx(folder: Path, options: DayOptions) -> Iterator[DayRow]:
 
 def engine_rows(engine: Engine, row: DayRow, folder: Path, options: DayOptions) -> Iterator[DayRow]:
     """A row for each batch of an open engine: the median time from crops to embeddings, and the roofline's."""
-    from reid_edge.export.engines.faster import time_engines
+    from reid_edge.export.engines.race import time_engines
 
     rng, found = np.random.default_rng(0), peak_rows(folder)
     for batch in options.batches:
         images = rng.integers(0, 256, (batch, *options.input_hw, 3), dtype=np.uint8)
-        (first,) = time_engines([engine], images, 1)
-        (measured,) = time_engines([engine], images, max(3, min(500, int(options.seconds * 1e3 / first))))
+        first = time_engines({"": engine}, [batch], images, runs=1)[""][0]
+        runs = max(3, min(500, int(options.seconds * 1e3 / first)))
+        measured = time_engines({"": engine}, [batch], images, runs)[""][0]
         facts = {name: row[name] for name in ("arch", "form", "precision")}
         least = least_ms(row, batch, found.get(row["precision"]))
         yield {**facts, "batch": batch, "ms": round(measured, 4), "roofline_ms": least}

@@ -44,9 +44,9 @@ class DayOptions:
         for name in self.architectures:
             check_architecture(name)
         if not self.batches or min(self.batches) < 1 or min(self.input_hw) < 16:
-            raise InputError("give --batch and --size whole numbers, from 1 and from 16")
+            raise InputError("give --batch (batches=) and --size (input_hw=) whole numbers, from 1 and from 16")
         if not 0 < self.seconds < inf:
-            raise InputError(f"{self.seconds:g} s cannot be measured for: give --seconds a number above 0")
+            raise InputError(f"{self.seconds:g} s cannot be measured for: give --seconds (seconds=) a number above 0")
         require_name(self.device, ("cuda", "cpu"), "device")
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_a_part_that_is_done_is_not_run_again_unless_it_is_asked_for(tmp_path: P
 
 def test_bad_use_is_refused_before_anything_runs(tmp_path: Path) -> None:
     for options, said in (
-        (DayOptions(batches=(0,)), "--batch and --size whole numbers"),
+        (DayOptions(batches=(0,)), "give --batch .* and --size .* whole numbers"),
         (DayOptions(seconds=float("inf")), "cannot be measured for"),
         (DayOptions(architectures=("resnet",)), "resnet"),
         (DayOptions(device="tpu"), "device 'tpu' is unknown"),

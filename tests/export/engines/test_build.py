@@ -293,7 +293,7 @@ def test_int8_on_rtx_warns_and_the_table_shows_what_is_written(
     assert "small_int8.engine: " in shown.err and "write FP32 on TensorRT-RTX" in shown.err
     built = engine_from_onnx(tmp_path / "small_int8.onnx", tmp_path, EngineOptions(backend="tensorrt-rtx"))
     cells = next(line for line in shown.out.splitlines() if line.startswith(" small_int8.engine")).split()
-    assert list(map(int, cells[3:9])) == [*built.to_dict()["reads"].values(), *built.to_dict()["writes"].values()]
+    assert list(map(int, cells[4:10])) == [*built.to_dict()["reads"].values(), *built.to_dict()["writes"].values()]
 
 
 def test_adopting_needs_the_gpu_and_says_so_in_a_line(small: Path, tmp_path: Path) -> None:

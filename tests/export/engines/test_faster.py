@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers.small_network import CARD, images_of, network, random_weights
 
 from reid_edge.engines.cuda import find_gpu
-from reid_edge.engines.onnxruntime import OnnxEngine
 from reid_edge.engines.tensorrt_api import load_backend
 from reid_edge.errors import GateError, MissingExtraError
 from reid_edge.export.engines.build import engine_from_onnx
 from reid_edge.export.engines.checked import build_engines
-from reid_edge.export.engines.faster import GpuTimes, engine_beside, require_faster_engine, time_engines
+from reid_edge.export.engines.faster import GpuTimes, engine_beside, require_faster_engine
 from reid_edge.export.engines.options import EngineOptions
 from reid_edge.export.graph.fp16 import fp16_from_fp32
 from reid_edge.export.graph.io import write_onnx
@@ -72,21 +70,6 @@ def test_it_is_compared_with_the_fp16_engine_of_the_same_model_alone(tmp_path: P
     assert engine_beside(int8) is None, "it is of other weights"
     fp16.unlink()
     assert engine_beside(int8) is None
-
-
-def test_engines_take_turns(tmp_path: Path) -> None:
-    order: list[str] = []
-
-    class Noted(OnnxEngine):
-        def run(self, images):  # type: ignore[no-untyped-def]
-            order.append(self.path.name)
-            return super().run(images)
-
-    paths = files_in(tmp_path)
-    with Noted(paths[0]) as first, Noted(paths[1]) as second:
-        times = time_engines([first, second], images_of(3), runs=2)
-    assert order == [path.name for path in paths] * 7, "five to warm up, two that count"
-    assert len(times) == 2 and all(np.isfinite(times)) and min(times) > 0
 
 
 @pytest.mark.gpu

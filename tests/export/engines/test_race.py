@@ -52,3 +52,19 @@ def test_engines_are_timed_at_each_batch(tmp_path: Path) -> None:
     assert [len(own) for own in times.values()] == [2, 2]
     assert times[""][1] > 90 > times["gpu"][1] > 0
     assert fastest(times) == "gpu"
+
+
+def test_engines_take_turns(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Noted(OnnxEngine):
+        def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            order.append(self.path.name)
+            return super().run(images)
+
+    for name in ("a.onnx", "b.onnx"):
+        write_onnx(network(random_weights()), CARD, tmp_path / name)
+    with Noted(tmp_path / "a.onnx") as first, Noted(tmp_path / "b.onnx") as second:
+        times = time_engines({"a": first, "b": second}, [3], images_of(3), runs=2)
+    assert order == ["a.onnx", "b.onnx"] * 12, "ten to warm up, two that count"
+    assert all(np.isfinite(own[0]) and own[0] > 0 for own in times.values())
