@@ -13,7 +13,7 @@ from reid_edge.card import ModelCard
 from reid_edge.core.files import scratch_folder
 from reid_edge.core.progress import phase
 from reid_edge.engines.cuda import find_gpu
-from reid_edge.errors import GateError, ModelError
+from reid_edge.errors import GateError, InputError
 
 from .engines.race import fastest, time_files
 from .graph.graph import Graph
@@ -96,7 +96,7 @@ def _fastest(source: ExportSource, plan: ExportPlan, precision: str, draft: Draf
             try:
                 write_onnx(*draft(each), path := folder / f"{form or 'trained'}.onnx")
                 files[form] = path
-            except (GateError, ModelError) as error:
+            except (GateError, InputError) as error:  # a layer to keep may be in one form alone
                 logger.warning("%s is not timed: %s", form or "the graph as trained", error)
         times = time_files(files, folder, plan.engine.for_precision(precision), source.crops)
     best = fastest(times)

@@ -19,6 +19,7 @@ from reid_edge.errors import InputError
 from .engines.checked import build_engines
 from .files import formed_sources, paths_of, resolved_int8, write_files
 from .graph.io import read_graph
+from .graph.merge_streams import FORMS, merge_streams
 from .int8.layers import match_layers
 from .int8.sensitivity_report import write_sensitivity
 from .plan import ExportPlan
@@ -40,7 +41,8 @@ def export_file(path: Path, out: Path | str, plan: ExportPlan, data: ExportData)
     precisions = plan.precisions if anew else [one for one in plan.precisions if one != "fp32"]
     ready = [path] if "fp32" in plan.precisions and not anew else []
     plan.check_for(card)
-    match_layers(graph, plan.int8.named_layers)  # before crops are decoded
+    merged = merge_streams(graph, plan.optimize_for) if plan.optimize_for in FORMS else None
+    match_layers(merged or graph, plan.int8.named_layers)  # before crops are decoded
     source = onnx_source(path, data.crops) if precisions or plan.sensitivity else None
     return _exported(source, Path(out), replace(plan, precisions=precisions), data, ready)
 

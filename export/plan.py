@@ -73,10 +73,11 @@ class ExportPlan:
         if for_cpu and (self.engine or self.hand_over or self.input_format != "nhwc-uint8"):
             others = "--engine (engine=), --for (hand_over=) and --input-format (input_format=)"
             raise InputError(f"--for-runtime cpu (for_runtime=) is for ONNX Runtime: leave it out, or {others}")
-        if self.optimize_for in FORMS and set(self.precisions) <= {"fp32"} and not self.sensitivity:
+        for_gpu = set(self.precisions) - {"fp32", *(["int8"] if self.int8.for_runtime == "cpu" else [])}
+        if self.optimize_for in FORMS and not for_gpu and (not self.sensitivity or self.int8.for_runtime == "cpu"):
             raise InputError(
-                f"--optimize-for {self.optimize_for} (optimize_for=) is for FP16 and INT8 files, and an FP32 file "
-                "stays as trained: add --fp16 or --int8 (precisions=)"
+                f"--optimize-for {self.optimize_for} (optimize_for=) is for FP16 and INT8 files, and those in FP32 and "
+                "for a CPU stay as trained: add --fp16 or --int8 without --for-runtime cpu (precisions=, for_runtime=)"
             )
         if self.sensitivity and self.int8.calibrate is None:
             raise InputError(

@@ -32,7 +32,7 @@ def int8_from_fp32(graph: Graph, card: ModelCard, plan: Int8Plan) -> tuple[Graph
     # Where every layer is INT8, nothing is left to be FP16.
     around = "fp16" if stores_fp16(int8) else "fp32"
     note = f"{plan.options.for_runtime}: {plan.note()}; {_kept_note(plan, around)}"
-    note += "; residual adds rounded" if plan.residuals else ""
+    note += "; residual adds rounded" if plan.residuals - plan.kept else ""
     return int8, card.with_(precision="int8", calibration=note, parity={})
 
 

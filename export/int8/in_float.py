@@ -9,7 +9,7 @@ from typing import Any
 from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.macs import node_macs
 
-from .layers import depthwise_layers, gate_layers
+from .layers import depthwise_layers, gate_layers, thin_layers
 from .plan import Int8Plan
 
 __all__ = ["HALF", "LOSES_ALONE", "Int8Layers", "Shares", "Trial", "int8_share", "layers_of", "reasons"]
@@ -89,8 +89,9 @@ def reasons(graph: Graph, plan: Int8Plan) -> dict[str, str]:
         return dict.fromkeys(sorted(plan.kept), "--keep (keep=)")
     if plan.crops is None:
         return dict.fromkeys(sorted(plan.kept), "not trained for INT8")
-    kinds = dict.fromkeys(depthwise_layers(graph), "depthwise convolution") | dict.fromkeys(gate_layers(graph), "gate")
-    return {name: kinds.get(name, "") for name in sorted(plan.kept)}
+    kinds = dict.fromkeys(thin_layers(graph), "few channels, or a vector a crop")
+    kinds |= dict.fromkeys(depthwise_layers(graph), "depthwise convolution") | dict.fromkeys(gate_layers(graph), "gate")
+    return {name: kinds[name] for name in sorted(plan.kept)}
 
 
 class Shares:

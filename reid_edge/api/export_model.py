@@ -117,6 +117,7 @@ def _exported(
     """Everything that the ``plan`` asks for, with the data sets open."""
     from reid_edge.engines.ort import import_onnxruntime
     from reid_edge.export.engines.build import builder_for
+    from reid_edge.export.graph.merge_streams import FORMS
     from reid_edge.export.pipeline import export_file, export_source
     from reid_edge.export.source import open_data
 
@@ -135,7 +136,8 @@ def _exported(
             return export_file(Path(model), out, plan, opened)
         network, card = model if isinstance(model, tuple) else _loaded(Path(model), arch)
         plan.check_for(card)
-        _check_layers(network, plan.int8.named_layers)
+        if plan.optimize_for not in FORMS:  # merged streams are layers of the graph alone
+            _check_layers(network, plan.int8.named_layers)
         source = torch_source(network, card.with_(resize=resize) if resize else card, opened.crops)
         return export_source(source, out, plan, opened)
 

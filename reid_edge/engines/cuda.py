@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any
 
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ class _CudaBindings:
         try:
             self._do(driver.cuInit(0))
         except RuntimeError as error:  # the binding loads libcuda at its first call
-            raise DeviceError(f"no NVIDIA driver ({' '.join(str(error).split())[:120]}): install the driver") from None
+            reason = shorten(str(error), 120, placeholder="...")
+            raise DeviceError(f"no NVIDIA driver ({reason}): install the driver") from None
         self._device = self._do(driver.cuDeviceGet(0))
         self._context = self._do(driver.cuDevicePrimaryCtxRetain(self._device))
         with self.active():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from reid_edge.export.engines.options import EngineOptions
 from reid_edge.export.forms import Formed, formed, in_form
 from reid_edge.export.graph.io import read_graph, write_onnx
 from reid_edge.export.graph.macs import node_macs
-from reid_edge.export.int8.plan import Int8Options
+from reid_edge.export.int8.convert import int8_from_fp32
+from reid_edge.export.int8.in_float import reasons
+from reid_edge.export.int8.plan import Int8Options, plan_int8
 from reid_edge.export.parity.limits import Checks
 from reid_edge.export.plan import ExportPlan
 from reid_edge.export.source import ExportSource
@@ -132,7 +135,71 @@ def test_contradictions_are_refused_early(plain: Path, tmp_path: Path) -> None:
         export_model(plain, tmp_path / "out", optimize_for="gpu", input_format="nchw-float")
     with pytest.raises(InputError, match="optimize for 'gpus' is unknown: give one of auto, gpu, "):
         export_model(plain, tmp_path / "out", precisions=("fp16",), optimize_for="gpus")
+    for_cpu = Int8Options(calibrate=tmp_path, for_runtime="cpu")
+    with pytest.raises(InputError, match="for a CPU stay as trained"):
+        export_model(plain, tmp_path / "out", precisions=("fp32", "int8"), optimize_for="gpu", int8=for_cpu)
     assert not (tmp_path / "out").exists()
+
+
+def test_every_layer_that_a_merged_file_keeps_has_its_reason(source: ExportSource, unscored: Path) -> None:
+    merged = in_form(source, "gpu")
+    plan = plan_int8(merged.graph, merged.card, Int8Options(calibrate=unscored))
+    why = reasons(merged.graph, plan)
+    assert why["fc.0"] == why["backbone.conv1"] == "few channels, or a vector a crop"
+    assert why["backbone.conv2.0.streams.0"] == "few channels, or a vector a crop" and all(why.values())
+
+
+def test_a_card_says_that_adds_are_rounded_only_where_one_is(source: ExportSource, unscored: Path) -> None:
+    both = ("backbone.conv2.0.conv3", "backbone.conv3.0.conv3")
+    for keep, said in ((both[:1], True), (both, False)):
+        plan = plan_int8(source.graph, source.card, Int8Options(calibrate=unscored, count=8, quantize_residuals=True))
+        plan = replace(plan, kept=frozenset(keep))  # as a search does, which adds layers to those kept
+        _, card = int8_from_fp32(source.graph, source.card, plan)
+        assert ("residual adds rounded" in card.calibration) == said
+
+
+def test_layers_of_merged_streams_can_be_kept_by_name_and_by_what_sensitivity_wrote(
+    plain: Path, unscored: Path, tmp_path: Path
+) -> None:
+    """From an ONNX file and from a model in memory, whose modules know nothing of them."""
+    level = "backbone.conv2.0.streams.1"
+    (tmp_path / "keep.json").write_text(json.dumps({"keep": [level]}))
+    int8 = Int8Options(calibrate=unscored, count=8, threads=1)
+    for keep in ((level,), (str(tmp_path / "keep.json"),)):
+        report = export_model(
+            plain,
+            tmp_path / "out",
+            precisions=("int8",),
+            optimize_for="gpu",
+            int8=replace(int8, keep=keep),
+            checks=replace(CHECKS, crops=8),
+            threads=1,
+        )
+        report.raise_if_refused()
+        assert report.files[0].int8 and list(report.files[0].int8.why) == [level]
+    with pytest.raises(InputError, match=f"no layer '{level}' to keep"):
+        export_model(plain, tmp_path / "out", precisions=("int8",), int8=replace(int8, keep=(level,)))
+
+
+def test_a_models_merged_streams_can_be_kept_by_name(unscored: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from reid_edge.training.models.checkpoint import card_of
+    from reid_edge.training.models.registry import build_model
+
+    torch.manual_seed(0)
+    network = build_model("osnet_x0_25")
+    int8 = Int8Options(calibrate=unscored, count=8, threads=1, keep=("backbone.conv2.0.streams",))
+    report = export_model(
+        (network, card_of(network, input_hw=(64, 32), trained_on="nothing")),
+        tmp_path / "out",
+        precisions=("int8",),
+        optimize_for="gpu",
+        int8=int8,
+        checks=replace(CHECKS, crops=8),
+        threads=1,
+    )
+    assert report.files[-1].int8
+    assert list(report.files[-1].int8.why) == [f"backbone.conv2.0.streams.{level}" for level in range(4)]
 
 
 def test_sensitivity_is_that_of_the_form(plain: Path, unscored: Path, tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ def peaks(folder: Path, options: DayOptions) -> Iterator[DayRow]:
 
     FP32 is FP32: without TF32, as in the engines. INT8's rate is torch's integer product, where it has one.
     """
+    device = torch_device(options.device)
+
     import torch
 
-    device = torch_device(options.device)
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.empty(_COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
@@ -68,14 +69,15 @@ def graphs(folder: Path, options: DayOptions) -> Iterator[DayRow]:
     On a GPU the operators are captured in a CUDA graph and replayed, so that launching them from Python costs nothing;
     crops are on the device already.
     """
+    device = torch_device(options.device)
+    require_onnx()
+
     import torch
 
     from reid_edge.export.graph.io import read_graph
 
     from .torch_graph import torch_forward
 
-    device = torch_device(options.device)
-    require_onnx()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     found = peak_rows(folder)

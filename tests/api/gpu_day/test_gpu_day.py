@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from reid_edge.api.gpu_day.checks import counted
 from reid_edge.api.gpu_day.child import run_part
 from reid_edge.api.gpu_day.day import DAY_NAME, gpu_day
 from reid_edge.api.gpu_day.files import least_ms
-from reid_edge.api.gpu_day.parts import PARTS, CannotRunError, DayOptions
+from reid_edge.api.gpu_day.parts import PARTS, CannotRunError, DayOptions, rows_of
 from reid_edge.engines.cuda import find_gpu
 from reid_edge.errors import InputError
 
@@ -33,6 +35,19 @@ def test_without_a_gpu_it_runs_to_its_end_and_every_part_says_why(
         assert part["status"] == "cannot" and part["rows"] == [], name
         assert any(word in part["reason"] for word in ("driver", "GPU", "pip install", "has ", "TensorRT")), part
     assert str(tmp_path / "day" / DAY_NAME) in capsys.readouterr().out
+
+
+def test_without_a_driver_torch_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes ten seconds where two cores are busy, and the day must end within a minute there."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(ctypes, "CDLL", _no_library)
+    for part in ("peak", "torch", "training"):
+        with pytest.raises(CannotRunError, match="no NVIDIA driver"):
+            list(rows_of(part, tmp_path, DayOptions()))
+
+
+def _no_library(name: str) -> None:
+    raise OSError(name)
 
 
 def test_a_dry_run_lists_parts_and_minutes_and_writes_nothing(
