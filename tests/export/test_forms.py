@@ -10,21 +10,24 @@ import numpy as np
 import pytest
 from helpers.small_network import CARD, network, random_weights
 from helpers.streams_network import STREAMS_CARD, streams_network
+from onnx import numpy_helper
 
 from reid_edge.api.export_model import export_model
 from reid_edge.api.verify_export import verify_export
 from reid_edge.card import ModelCard
 from reid_edge.engines.cuda import find_gpu
 from reid_edge.engines.onnx_file import check_content, read_content
-from reid_edge.errors import InputError, ModelError
+from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.export.engines.options import EngineOptions
 from reid_edge.export.forms import Formed, formed, in_form
+from reid_edge.export.graph.graph import finish
 from reid_edge.export.graph.io import read_graph, write_onnx
 from reid_edge.export.graph.macs import node_macs
 from reid_edge.export.int8.convert import int8_from_fp32
 from reid_edge.export.int8.in_float import reasons
 from reid_edge.export.int8.plan import Int8Options, plan_int8
 from reid_edge.export.parity.limits import Checks
+from reid_edge.export.parity.structure import check_weights
 from reid_edge.export.plan import ExportPlan
 from reid_edge.export.source import ExportSource
 from reid_edge.export.tables import exported_table
@@ -147,6 +150,23 @@ def test_every_layer_that_a_merged_file_keeps_has_its_reason(source: ExportSourc
     why = reasons(merged.graph, plan)
     assert why["fc.0"] == why["backbone.conv1"] == "few channels, or a vector a crop"
     assert why["backbone.conv2.0.streams.0"] == "few channels, or a vector a crop" and all(why.values())
+
+
+@pytest.mark.parametrize("form", ["", "gpu", "gpu-latency"])
+def test_a_lost_bias_is_seen_whatever_the_form(source: ExportSource, unscored: Path, form: str) -> None:
+    """Each bias alone: corrections may not be large enough for one to vanish, where convolutions are large too."""
+    each = in_form(source, form)
+    plan = plan_int8(each.graph, each.card, Int8Options(calibrate=unscored, count=8, keep=()))
+    int8, _ = int8_from_fp32(each.graph, each.card, plan)
+    check_weights(int8, each.graph.constants)
+    corrected = [name for name in int8.constants if name.endswith(".corrected")]
+    assert len(corrected) > 10
+    for name in corrected:
+        lost = int8.copy()
+        (tensor,) = (tensor for tensor in lost.graph.initializer if tensor.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(int8.constants[name]), name))
+        with pytest.raises(GateError, match="bias are .* steps of rounding from the model's"):
+            check_weights(finish(lost), each.graph.constants)
 
 
 def test_a_card_says_that_adds_are_rounded_only_where_one_is(source: ExportSource, unscored: Path) -> None:
