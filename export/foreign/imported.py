@@ -22,6 +22,7 @@ from reid_edge.engines.onnxruntime import OnnxEngine
 from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.export.graph.graph import OPSET, Graph
 from reid_edge.export.graph.io import write_onnx
+from reid_edge.export.graph.macs import node_macs
 from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.crops import ParityCrops
 from reid_edge.export.parity.gate import Parity, check_parity
@@ -107,7 +108,7 @@ def import_file(
     normalised = ends_in_norm(plain) and bool(np.allclose(norms, 1, atol=1e-5))
     try:
         graph = wrapped(plain, preprocessing, size, features.shape[1], flat=original.rank == 2, normalised=normalised)
-        card = card.with_(embedding_dim=features.shape[1], **_weights(graph))
+        card = card.with_(embedding_dim=features.shape[1], macs=_macs(graph), **_weights(graph))
         _try_batches(graph, foreign, images, reference, limits)
         with locked(written, f"import to {written}"):
             parity = _written(graph, card, written, images, reference, limits)
@@ -184,6 +185,14 @@ def _weights(graph: Graph) -> Mapping[str, Any]:
     for name, array in sorted(floats.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return {"parameters": sum(array.size for array in floats.values()), "weights_sha256": digest.hexdigest()}
+
+
+def _macs(graph: Graph) -> int:
+    """The multiply-accumulates of one crop; 0, as on a card that does not say, where shapes are not known."""
+    try:
+        return sum(node_macs(graph).values())
+    except ModelError:
+        return 0
 
 
 def _try_batches(

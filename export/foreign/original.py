@@ -60,7 +60,7 @@ class Original:
         self._input = foreign.input
         self._embedding = embedding
         self._preprocessing = preprocessing
-        self.batch = foreign.shape[0] or None  # some exporters write 0 for a free axis
+        self.batch = foreign.shape[0]
         self.rank = 2
         model = _with_output(foreign.model, embedding)
         options = session_options(threads)

@@ -157,7 +157,7 @@ def _drop_unread(plain: Plain) -> None:
 
 def _rename(plain: Plain) -> None:
     """Plain names: a value is its operator and a number, a constant ``model.`` and the name of its module."""
-    names = {"": "", plain.images: plain.images}
+    names = {"": "", plain.images: "pixels"}
     taken: set[str] = set()
     for node in plain.nodes:
         for place, name in enumerate(node.input):
@@ -174,7 +174,7 @@ def _rename(plain: Plain) -> None:
         node.output[:] = [names[name] for name in node.output]
         node.name, node.domain = f"node_{next(filter(None, node.output))}", ""
     plain.constants = {names[name]: array for name, array in plain.constants.items()}
-    plain.output = names[plain.output]
+    plain.images, plain.output = names[plain.images], names[plain.output]
 
 
 def _module_of(node: NodeProto) -> str:
@@ -182,12 +182,14 @@ def _module_of(node: NodeProto) -> str:
 
     >>> _module_of(onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="/conv2/conv2.0/conv1/conv/Conv"))
     'conv2.0.conv1.conv'
+    >>> _module_of(onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="Conv_0"))
+    ''
     """
     scopes = next((one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"), "")
     if len(found := re.findall(r"'([\w.]*)'", scopes)) > 1:
         return str(found[-2])
     parts = node.name.split("/")[1:-1]
-    pairs = zip(parts, [*parts[1:], ""], strict=True)  # of conv2 and conv2.0, a place in it, the second says both
+    pairs = zip(parts, [*parts[1:], ""], strict=False)  # of conv2 and conv2.0, a place in it, the second says both
     return ".".join(part for part, after in pairs if not after.startswith(f"{part}."))
 
 

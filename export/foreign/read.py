@@ -23,6 +23,9 @@ __all__ = ["Foreign", "described", "failure", "read_foreign"]
 _MAX_BYTES = 2 << 30
 """What protobuf holds at most, and so what an ONNX file with its weights inside may have."""
 
+_MAX_BATCH = 256
+"""Of a fixed batch: the original is run in it, on images in float64."""
+
 _OWN_DOMAINS = {"", "ai.onnx"}
 _OTHER_PRECISIONS = {"QuantizeLinear": "INT8", "DequantizeLinear": "INT8", "QLinearConv": "INT8"}
 _HALF = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -214,11 +217,16 @@ def _images(model: ModelProto, path: Path) -> tuple[str, tuple[int | None, ...]]
     if len(inputs) != 1:
         raise ModelError(f"{path} has {len(inputs)} inputs ({shown}): an embedder takes images alone, export only that")
     tensor = inputs[0].type.tensor_type
+    for axis in tensor.shape.dim:
+        if axis.HasField("dim_value") and axis.dim_value < 1:  # as some exporters write a free one
+            axis.ClearField("dim_value")
     shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
     if tensor.elem_type != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (3, None):
         raise ModelError(
             f"{path} takes {shown}: only float32 [N, 3, H, W] can be wrapped, --input-format nchw-float (input_format=)"
         )
+    if (shape[0] or 0) > _MAX_BATCH:
+        raise ModelError(f"{path} takes {shape[0]} images at once, above {_MAX_BATCH}: export it with a free batch")
     return inputs[0].name, shape
 
 

@@ -12,7 +12,7 @@ from reid_edge.errors import GateError
 from . import choices
 from .choices import value_of
 from .console import show, tell, write_json
-from .options import MODEL, ComparedData, Gates, Json, Layout, Resize, Threads, writable_folder
+from .options import MODEL, ComparedData, Gates, Json, Layout, Threads, writable_folder
 
 __all__ = ["adopt", "import_model"]
 
@@ -93,7 +93,10 @@ def import_model(
             metavar="NAME", help="Output, or value inside the graph, with the embeddings.", rich_help_panel=EXPECTED
         ),
     ] = None,
-    resize: Resize = None,
+    resize: Annotated[
+        choices.Resize | None,
+        typer.Option(help="Resize of the crops; the preset's by default, else opencv.", rich_help_panel=EXPECTED),
+    ] = None,
     data: ComparedData = None,
     layout: Layout = None,
     gate: Gates = None,

@@ -79,6 +79,8 @@ def test_the_card_says_where_the_model_came_from(foreign: Path, imported: Any) -
         FOREIGN_HW,
         "pillow-bilinear",
     )
+    convolutions = 32 * 16 * (8 * 27 + 16 * 8)  # [32, 16] pixels, of 3 x 3 and 1 x 1
+    assert card.macs == convolutions + 24 * 64
     recipe = card.recipe
     assert recipe["imported_from"] == "net.v2.onnx" and recipe["producer"] == "pytorch 1.13"
     assert recipe["sha256"] == hashlib.sha256(foreign.read_bytes()).hexdigest()
