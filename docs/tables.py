@@ -369,6 +369,13 @@ FORMS = {
     "merged-gpu-latency latency-fp16": ("fp16", {"weights": "MSMT17, `gpu-latency`", "precision": "FP16"}),
     "merged-gpu-latency latency-int8": ("int8", {"precision": "INT8, calibrated"}),
 }
+FINETUNED_FORMS = {
+    "ft fp32": ("fp32", {"weights": "OSNet x0.25, fine-tuned, as trained", "precision": "FP32"}),
+    "ft fp16": ("fp16", {"precision": "FP16"}),
+    "ft int8": ("int8", {"precision": "INT8, calibrated"}),
+    "ft-merged merged-fp16": ("fp16", {"weights": "its streams merged, `gpu-latency`", "precision": "FP16"}),
+    "ft-merged merged-int8": ("int8", {"precision": "INT8, calibrated"}),
+}
 TRAINED = {
     "osnet20 osnet-fp32": ("fp32", {"weights": "OSNet x0.25, fine-tuned", "precision": "FP32"}),
     "osnet20 osnet-fp16": ("fp16", {"precision": "FP16"}),
@@ -611,6 +618,7 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "sensitivity": ({"layers in float": "d", "cosine, 1st percentile": ".3f"}, _ladder),
     "merged": (MERGED, _merged),
     "merged-scores": (LOSSES, _precisions(FORMS)),
+    "merged-finetuned": (LOSSES, _precisions(FINETUNED_FORMS)),
     "methods": ({"method": "", "mAP lost": ".2f", "R1 lost": ".2f", "cosine, minimum": ".4f"}, _methods),
     "pairs": (PAIRS, _pairs({"pairs": "", "pairs-isotonic": ", isotonic"})),
     "pairs-facts": (PAIR_FACTS, _pair_facts("pairs")),
