@@ -97,12 +97,19 @@ def _block(graph: Graph, joining: NodeProto) -> StreamBlock | None:
 
 
 def _sum(graph: Graph, value: str) -> tuple[list[NodeProto], list[str]]:
-    """The Add nodes that make ``value``, and the values that they add."""
-    node = graph.producers.get(value)
-    if node is None or node.op_type != "Add":
-        return [], [value]
-    parts = [_sum(graph, one) for one in node.input]
-    return [node, *(add for adds, _ in parts for add in adds)], [term for _, terms in parts for term in terms]
+    """The Add nodes that make ``value``, and the values that they add; what is read twice is not taken apart."""
+    adds: list[NodeProto] = []
+    terms: list[str] = []
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        node = graph.producers.get(value)
+        if node is not None and node.op_type == "Add" and len(graph.consumers[value]) == 1:
+            adds.append(node)
+            waiting.extend(reversed(node.input))
+        else:
+            terms.append(value)
+    return adds, terms
 
 
 def _stream(graph: Graph, gated: str) -> Stream | None:

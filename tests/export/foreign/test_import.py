@@ -99,6 +99,39 @@ def test_layers_have_the_names_of_their_modules(foreign: Path, imported: Any) ->
     assert {version.version for version in graph.model.opset_import} == {18}
 
 
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+    next(value for value in (*model.graph.input, *model.graph.initializer) if value.name == old).name = new
+
+
+@pytest.mark.parametrize("name", ["Conv_{}", ""])
+def test_layers_without_scopes_take_the_names_of_their_weights(name: str, tmp_path: Path, imported: Any) -> None:
+    """As PyTorch before 1.13 names nodes, and other exporters name none."""
+
+    def edit(model: ModelProto) -> None:
+        for number, node in enumerate(model.graph.node):
+            node.name = name.format(number)
+
+    graph, _ = read_graph(imported(write_foreign(tmp_path / "old.onnx", edit)).path)
+    assert list(graph.layers)[-1] == "fc"
+
+
+@pytest.mark.parametrize("name", ["Conv_0", "model.fc.weight", "embeddings", "nchw"])
+def test_an_input_may_have_a_name_that_is_given_here(name: str, tmp_path: Path, imported: Any) -> None:
+    path = write_foreign(tmp_path / "named.onnx", lambda model: _rename(model, "input", name))
+    plain = write_foreign(tmp_path / "plain.onnx")
+    np.testing.assert_array_equal(
+        embedded(imported(path).path, crops()), embedded(imported(plain, name="plain").path, crops())
+    )
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_an_axis_of_no_length_is_a_free_one(batch: int, tmp_path: Path, imported: Any) -> None:
+    report = imported(write_foreign(tmp_path / "free.onnx", batch=batch))
+    assert report.notes == ("opset 13 was brought to 18",) and len(embedded(report.path, crops())) == 5
+
+
 def _normalise(model: ModelProto) -> None:
     """End in an L2 norm, as torch.nn.functional.normalize is exported."""
     nodes = model.graph.node
@@ -136,6 +169,8 @@ def test_a_fixed_batch_is_freed(edit: Any, tmp_path: Path, imported: Any) -> Non
 def test_a_fixed_batch_above_one_is_run_as_it_is(tmp_path: Path, imported: Any) -> None:
     report = imported(write_foreign(tmp_path / "four.onnx", batch=4))
     assert report.parity.batches[0] == 1 and report.notes[0] == "the batch was fixed at 4, and is free now"
+    with pytest.raises(ModelError, match="takes 100000 images at once, above 256: export it with a free batch"):
+        imported(write_foreign(tmp_path / "many.onnx", batch=100_000))
 
 
 def test_axes_of_length_one_are_taken_off(tmp_path: Path, imported: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -186,3 +187,14 @@ def with_constants(graph: Graph, arrays: dict[str, Array]) -> Graph:
         if tensor.name in arrays:
             tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
     return finish(edited)
+
+
+@pytest.mark.parametrize(("skip", "count"), [("x", 2000), ("", 60)])
+def test_long_sums_before_a_convolution_are_read_in_a_moment(skip: str, count: int) -> None:
+    """A chain deeper than Python's stack, and a value added to itself so often that its terms cannot be counted."""
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 2, 4, 4]) for name in ("x", "y")]
+    values = ["x", *(f"sum{i}" for i in range(count))]
+    nodes = [helper.make_node("Add", [a, skip or a], [b]) for a, b in itertools.pairwise(values)]
+    nodes.append(helper.make_node("Conv", [values[-1], "w"], ["y"]))
+    weight = helper.make_tensor("w", 1, [2, 2, 1, 1], [1.0] * 4)
+    assert not stream_blocks(Graph(helper.make_model(helper.make_graph(nodes, "sums", ends[:1], ends[1:], [weight]))))
