@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.list_gallery import at
 from numpy.testing import assert_array_equal
 
 from reid_edge.errors import InputError
 from reid_edge.gallery.memory import Gallery
-
-ANGLES = {"ann": 0, "bob": 20, "cid": 40, "dan": 90}
-
-
-def at(*degrees: float) -> list[list[float]]:
-    return [[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees]
-
-
-@pytest.fixture
-def four() -> Gallery:
-    gallery = Gallery()
-    gallery.enrol(at(*ANGLES.values()), list(ANGLES))
-    return gallery
-
 
 # In memory
 

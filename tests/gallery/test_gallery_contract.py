@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.list_gallery import ListGallery
+from helpers.list_gallery import ANGLES, ListGallery, at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -19,16 +19,10 @@ from reid_edge.gallery.base import GalleryStore
 from reid_edge.gallery.memory import Gallery
 from reid_edge.scoring.distances import DISTANCES, distance_by_name
 
-ANGLES = {"ann": 0, "bob": 20, "cid": 40, "dan": 90}
-
 Store = Callable[[], GalleryStore]
 
 STORES: dict[str, Store] = {"Gallery": Gallery, "ListGallery": ListGallery}
 """A function that makes an empty store, of each kind; one in a database opens a new, empty database."""
-
-
-def at(*degrees: float) -> list[list[float]]:
-    return [[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees]
 
 
 @pytest.fixture(params=STORES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import pickle
 import stat
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.list_gallery import at
 from helpers.log import logged
 from helpers.mutations import mutations
 from helpers.reference_readers import reference_gallery, sealed
@@ -21,19 +21,6 @@ from numpy.testing import assert_array_equal
 
 from reid_edge.errors import InputError
 from reid_edge.gallery.memory import Gallery
-
-ANGLES = {"ann": 0, "bob": 20, "cid": 40, "dan": 90}
-
-
-def at(*degrees: float) -> list[list[float]]:
-    return [[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees]
-
-
-@pytest.fixture
-def four() -> Gallery:
-    gallery = Gallery()
-    gallery.enrol(at(*ANGLES.values()), list(ANGLES))
-    return gallery
 
 
 def test_save_and_load(tmp_path: Path, four: Gallery) -> None:

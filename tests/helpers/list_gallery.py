@@ -1,7 +1,8 @@
-"""The least that a gallery store can be: lists, read back three rows at a time as a database would give them."""
+"""What tests of galleries share, and the least that a store can be: lists, read back three rows at a time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,9 +10,17 @@ from numpy.typing import NDArray
 
 from reid_edge.gallery.base import GalleryStore
 
-__all__ = ["ListGallery"]
+__all__ = ["ANGLES", "ListGallery", "at"]
+
+ANGLES = {"ann": 0, "bob": 20, "cid": 40, "dan": 90}
+"""Four people, and where on the unit circle their embeddings lie, in degrees."""
 
 _BLOCK = 3
+
+
+def at(*degrees: float) -> list[list[float]]:
+    """Embeddings of two dimensions on the unit circle."""
+    return [[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees]
 
 
 class ListGallery(GalleryStore):
