@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from pathlib import Path
 from reid_edge.card import ModelCard
 from reid_edge.core.progress import phase
 from reid_edge.errors import GateError, InputError
-from reid_edge.scoring.metrics import Metrics
 
 from .forms import Formed, formed
 from .graph.graph import Graph
@@ -49,8 +48,12 @@ def write_files(
         base = score_file(source.file, data, plan.threads) if source.file and paths else None
     rows: list[Exported] = []
     for precision, path in paths.items():
-        write = _int8_written if precision == "int8" and plan.int8.for_runtime == "tensorrt" else write_file
-        rows.append(write(forms[precision], path, plan, int8, precision, data, base))
+        form = forms[precision]
+        write = partial(write_file, form, path, plan, precision=precision, data=data, base=base)
+        if precision == "int8" and int8 and plan.int8.for_runtime == "tensorrt":
+            rows.append(_int8_written(form.source, path, plan, int8, write))
+        else:
+            rows.append(write(int8))
         if precision == "fp32" and rows[-1].metrics:
             base = rows[-1].metrics
         if precision == "fp32" and rows[-1].refused:
@@ -95,28 +98,20 @@ def _path(source: ExportSource, out: Path, plan: ExportPlan, precision: str) -> 
 
 
 def _int8_written(
-    form: Formed,
-    path: Path,
-    plan: ExportPlan,
-    int8: Int8Plan | None,
-    precision: str,
-    data: ExportData,
-    base: Metrics | None,
+    source: ExportSource, path: Path, plan: ExportPlan, int8: Int8Plan, write: Callable[[Int8Plan], Exported]
 ) -> Exported:
-    """`write_file`, with as many more layers in float as the gates need, unless ``--keep`` chose them."""
-    assert int8
-    source = form.source
+    """What ``write`` gives with as many more layers in float as the gates need, unless ``--keep`` chose them."""
     if int8.options.keep is not None:
-        return replace(write_file(form, path, plan, int8, precision, data, base), int8=layers_of(source.graph, int8))
+        return replace(write(int8), int8=layers_of(source.graph, int8))
     rows: dict[frozenset[str], Exported] = {}
 
     def judge(one: Int8Plan) -> Judgement:
-        row = rows[one.kept] = write_file(form, path, plan, one, precision, data, base)
+        row = rows[one.kept] = write(one)
         is_lossy = isinstance(row.refused, TooLossyError) or bool(row.lost and not row.lost.holds)
         lost = row.lost.mAP.mean if row.lost else None
         return Judgement(str(row.refused or ""), is_lossy, row.parity, lost)
 
     limits = plan.checks.limits()["int8"]
     layers = search_layers(source.graph, int8, source.crops, source.reference, limits, judge)
-    row = replace(rows.get(frozenset(layers.why), Exported(path, precision)), int8=layers, seconds=layers.seconds)
+    row = replace(rows.get(frozenset(layers.why), Exported(path, "int8")), int8=layers, seconds=layers.seconds)
     return replace(row, refused=GateError(layers.refused)) if layers.refused else row

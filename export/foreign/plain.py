@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, NodeProto, numpy_helper, shape_inference, version_converter
 
 from reid_edge.errors import ModelError
-from reid_edge.export.graph.graph import OPSET, Array, attribute
+from reid_edge.export.graph.graph import LAYER_TYPES, OPSET, Array, attribute
 
 from .read import Foreign, failure
 
@@ -162,7 +162,7 @@ def _rename(plain: Plain) -> None:
     for node in plain.nodes:
         for place, name in enumerate(node.input):
             if name in plain.constants and name not in names:
-                module = _module_of(node) if place == 1 and node.op_type in {"Conv", "Gemm", "MatMul"} else ""
+                module = _module_of(node) if place == 1 and node.op_type in LAYER_TYPES else ""
                 names[name] = _unique(_constant_name(name, module), taken)
     for number, node in enumerate(plain.nodes):
         several = len(node.output) > 1

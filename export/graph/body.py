@@ -20,11 +20,10 @@ from onnx import NodeProto, TensorProto
 
 from reid_edge.errors import ModelError
 
-from .graph import Graph
+from .graph import LAYER_TYPES, Graph
 
 __all__ = ["body_values"]
 
-_LAYERS = {"Conv", "Gemm", "MatMul"}
 _PAIR = {"QuantizeLinear", "DequantizeLinear"}
 _MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean"}
 _TYPED = {"Cast", "ConstantOfShape", "EyeLike", "OneHot", "Range"}
@@ -43,7 +42,7 @@ def body_values(graph: Graph) -> set[str]:
     What Q/DQ pairs write is left out, with the layers that read them and the values between INT8 layers alone. Raises
     ModelError when there is neither a mean nor a norm.
     """
-    first = {"Conv"} if any(node.op_type == "Conv" for node in graph.nodes) else _LAYERS
+    first = {"Conv"} if any(node.op_type == "Conv" for node in graph.nodes) else LAYER_TYPES
     computed = _after(graph, [node for node in graph.nodes if node.op_type in first])
     squares = _squares(graph)
     head = _from_global_mean(graph, computed, squares) or _from_norm(graph, computed, squares)
@@ -94,7 +93,7 @@ def _from_global_mean(graph: Graph, computed: set[str], squares: set[str]) -> se
 
 def _from_norm(graph: Graph, computed: set[str], squares: set[str]) -> set[str]:
     """The values from the last norm on: of squares that no layer comes after."""
-    inside = _before(graph, _LAYERS)
+    inside = _before(graph, LAYER_TYPES)
     last = [node for node in graph.nodes if (squares & computed - inside).intersection(node.output)]
     last += [node for node in graph.nodes if node.op_type == "LpNormalization" and node.output[0] not in inside]
     return _after(graph, last)
@@ -149,7 +148,7 @@ def _int8_values(graph: Graph) -> set[str]:
 
 def _with_a_layer(graph: Graph, values: set[str]) -> set[str]:
     """Those of ``values`` that are connected, through ``values``, to the output of a matmul or convolution layer."""
-    layers = {node.output[0] for node in graph.nodes if node.op_type in _LAYERS}
+    layers = {node.output[0] for node in graph.nodes if node.op_type in LAYER_TYPES}
     group = {value: {value} for value in values}
     for node in graph.nodes:
         for value in node.input:

@@ -21,9 +21,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-__all__ = ["OPSET", "Array", "Graph", "attribute", "finish", "output_axis", "set_nodes"]
+__all__ = ["LAYER_TYPES", "OPSET", "Array", "Graph", "attribute", "finish", "output_axis", "set_nodes"]
 
 Array = NDArray[Any]
+
+LAYER_TYPES = frozenset({"Conv", "Gemm", "MatMul"})
+"""The operators that multiply by weights; a MatMul, also two computed values."""
 
 OPSET = 18
 """The version of ONNX's operators in files: what TensorRT 10.3, the oldest supported here, reads in full."""
@@ -107,7 +110,7 @@ class Graph:
         floats = {name for name, array in self.constants.items() if array.dtype == np.float32}
         found: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
-            if not _is_layer(node) or node.input[1] not in floats or node.input[0] in floats:
+            if node.op_type not in LAYER_TYPES or node.input[1] not in floats or node.input[0] in floats:
                 continue
             if node.op_type != "MatMul" or self.constants[node.input[1]].ndim == 2:
                 found.setdefault(_layer_name(node.input[1]), []).append(node)
@@ -201,10 +204,6 @@ def set_nodes(edited: ModelProto, nodes: Iterable[NodeProto]) -> None:
 def _read_names(model: ModelProto) -> set[str]:
     read = {name for node in model.graph.node for name in node.input}
     return read | {value.name for value in model.graph.output}
-
-
-def _is_layer(node: NodeProto) -> bool:
-    return node.op_type in {"Conv", "Gemm", "MatMul"}
 
 
 def _layer_name(weight: str) -> str:

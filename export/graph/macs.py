@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
 from reid_edge.errors import ModelError
 
-from .graph import Graph, attribute, finish
+from .graph import LAYER_TYPES, Graph, attribute, finish
 from .session import open_session
 
 __all__ = ["node_macs", "shapes_of_one_crop"]
@@ -20,7 +20,6 @@ Shape = tuple[int, ...]
 
 logger = logging.getLogger(__name__)
 
-_COUNTED = ("Conv", "Gemm", "MatMul")
 _SIZES = {TensorProto.INT64, TensorProto.INT32}
 """Types of constants whose values decide shapes."""
 
@@ -41,7 +40,7 @@ def node_macs(graph: Graph) -> Mapping[str, int]:
     {'y': 15}
     """
     shapes = shapes_of_one_crop(graph)
-    return {node.output[0]: _macs(node, shapes) for node in graph.nodes if node.op_type in _COUNTED}
+    return {node.output[0]: _macs(node, shapes) for node in graph.nodes if node.op_type in LAYER_TYPES}
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
@@ -69,7 +68,7 @@ def shapes_of_one_crop(graph: Graph) -> dict[str, Shape]:
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     shapes = {value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in values}
     shapes |= {name: array.shape for name, array in graph.constants.items()}
-    counted = [node for node in graph.nodes if node.op_type in _COUNTED]
+    counted = [node for node in graph.nodes if node.op_type in LAYER_TYPES]
     if not all(_is_known(shapes, name) for node in counted for name in (*node.input[:2], node.output[0])):
         shapes |= _measured(graph, [name for name in graph.producers if not _is_known(shapes, name)], shapes)
     return shapes

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from reid_edge.card import ModelCard
 from reid_edge.engines.base import as_input
 from reid_edge.errors import GateError
-from reid_edge.export.graph.graph import Array, Graph, attribute, finish, output_axis, set_nodes
+from reid_edge.export.graph.graph import LAYER_TYPES, Array, Graph, attribute, finish, output_axis, set_nodes
 from reid_edge.export.graph.session import embed_graph
 
 from .compare import Embeddings, compare
@@ -167,7 +167,7 @@ def _values(graph: Graph, name: str, exact: Array) -> Iterator[tuple[Array, Arra
             scale, zero = np.expand_dims(scale, others), np.expand_dims(zero, others)
         value = (array - zero) * scale
         for reader in graph.consumers.get(pair.output[0], []):
-            is_weight = reader.op_type in {"Conv", "Gemm", "MatMul"} and reader.input[1] == pair.output[0]
+            is_weight = reader.op_type in LAYER_TYPES and reader.input[1] == pair.output[0]
             yield value, _channel_steps(reader, exact) if is_weight else scale
 
 
