@@ -17,7 +17,8 @@ class EngineFacts:
     ``provider`` is what really executes the model, e.g. "CPUExecutionProvider" or "TensorRT 10.3.0"; ``versions`` are
     those of the libraries, by name; ``threads`` are the CPU threads of one operator, None where no CPU computes;
     ``sha256`` is the model file's, empty for a model that is in no file. ``nodes`` counts the graph's nodes by the
-    provider that executes them; it is empty for a backend that does not say.
+    provider that executes them; it is empty for a backend that does not say. ``concurrent_runs`` is how many calls of
+    `run` at once pay off: 1 where one call uses all of its threads, the number of contexts on a GPU.
     """
 
     backend: str
@@ -26,6 +27,7 @@ class EngineFacts:
     threads: int | None
     sha256: str
     nodes: Mapping[str, int] = field(default_factory=dict)
+    concurrent_runs: int = 1
 
     def __str__(self) -> str:
         """One line, with the first twelve digits of the hash.
