@@ -12,20 +12,35 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_edge.errors import ImageError, InputError
+from reid_edge.core.names import require_name
+from reid_edge.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-__all__ = ["MAX_PIXELS", "as_rgb", "decode", "read", "rgb_view"]
+__all__ = [
+    "COLORS",
+    "MAX_PIXELS",
+    "as_rgb",
+    "check_size",
+    "decode",
+    "is_pillow",
+    "read",
+    "rgb_of_pillow",
+    "rgb_view",
+]
+
+COLORS = ("rgb", "bgr", "rgba", "bgra", "gray")
+"""What ``color`` may be for an array. Its channels are counted: "rgb" and "bgr" take grey and alpha too."""
 
 MAX_PIXELS = 64_000_000
 """An image that claims more pixels is refused before it is decoded: a few kilobytes can claim gigabytes."""
@@ -35,6 +50,7 @@ _MAX_FILE_BYTES = 256 << 20
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
 _REPLACE = "replace the file or drop it from the data"
 _SMALLER = "give crops, not whole photographs"
+_CHANNELS = {"rgba": 4, "bgra": 4, "gray": 1}
 _opening = threading.Lock()  # Pillow's warning of many pixels is caught by filters that all threads share
 
 
@@ -61,12 +77,12 @@ def decode(data: bytes, name: str = "image") -> NDArray[np.uint8]:
     return _by_pillow(data, name)
 
 
-def as_rgb(array: NDArray[Any], name: str = "image", color: str = "rgb") -> NDArray[np.uint8]:
+def as_rgb(array: NDArray[Any] | PillowImage, name: str = "image", color: str = "rgb") -> NDArray[np.uint8]:
     """Convert an image array to uint8 [h, w, 3] RGB, always a copy.
 
     Takes uint8 or uint16 of shape [h, w] or [h, w, 1] (grey), [h, w, 2] (grey, alpha), [h, w, 3] or [h, w, 4]
-    (alpha last). ``color`` "bgr" is for OpenCV's frames. Raises ImageError for anything else: a float
-    has no known scale.
+    (alpha last), and Pillow images. ``color`` is one of `COLORS`; "bgr" is for OpenCV's frames. Raises ImageError
+    for anything else: a float has no known scale.
 
     >>> as_rgb(np.array([[[10, 20, 30]]], np.uint8), color="bgr").tolist()
     [[[30, 20, 10]]]
@@ -76,11 +92,12 @@ def as_rgb(array: NDArray[Any], name: str = "image", color: str = "rgb") -> NDAr
     return np.array(rgb_view(array, name, color), order="C")
 
 
-def rgb_view(array: NDArray[Any], name: str, color: str) -> NDArray[np.uint8]:
+def rgb_view(array: NDArray[Any] | PillowImage, name: str, color: str) -> NDArray[np.uint8]:
     """`as_rgb` without the copy where none is needed: the result may share memory with ``array``."""
-    if color not in ("rgb", "bgr"):
-        raise InputError(f"color {color!r} is unknown: give rgb or bgr")
+    require_name(color, COLORS, "color")
     if not isinstance(array, np.ndarray):
+        if is_pillow(array):
+            return rgb_of_pillow(array.copy(), name)  # it drops a palette's transparency
         raise ImageError(f"{name} is a {type(array).__name__}: give a path or a numpy array")
     shape = list(array.shape)
     if array.dtype not in (np.uint8, np.uint16):
@@ -89,12 +106,15 @@ def rgb_view(array: NDArray[Any], name: str, color: str) -> NDArray[np.uint8]:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
         raise ImageError(f"{name} has shape {shape}: give [height, width] or [height, width, 1 to 4 channels]")
-    _check_size(array.shape[0], array.shape[1], name)
+    if color in _CHANNELS and array.shape[2] != _CHANNELS[color]:
+        raise ImageError(f"{name} has {array.shape[2]} channels: {color} has {_CHANNELS[color]}")
+    check_size(array.shape[0], array.shape[1], name)
     if array.dtype == np.uint16:  # the high byte, as Pillow does for 16-bit RGB files
         array = (array >> np.uint16(8)).astype(np.uint8)
-    if array.shape[2] <= 2:
-        array = np.repeat(array[:, :, :1], 3, axis=2)
-    return array[:, :, 2::-1] if color == "bgr" else array[:, :, :3]
+    pixels: NDArray[np.uint8] = array
+    if pixels.shape[2] <= 2:
+        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
+    return pixels[:, :, 2::-1] if color in ("bgr", "bgra") else pixels[:, :, :3]
 
 
 def _bytes_of(path: Path | str) -> bytes:
@@ -122,7 +142,7 @@ def _simple_jpeg(data: bytes, name: str) -> NDArray[np.uint8] | None:
         return None
     if colours not in ("YCbCr", "RGB", "Gray"):
         return None
-    _check_size(height, width, name)
+    check_size(height, width, name)
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
@@ -140,9 +160,9 @@ def _by_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(io.BytesIO(data), formats=_FORMATS)
         with opened as image:
-            _check_size(image.height, image.width, name)
+            check_size(image.height, image.width, name)
             image.load()
-            return _rgb_of_pillow(image, name)
+            return rgb_of_pillow(image, name)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -153,7 +173,14 @@ def _by_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
         raise ImageError(f"{name} is a damaged image ({' '.join(str(error).split())}): {_REPLACE}") from None
 
 
-def _rgb_of_pillow(image: PillowImage, name: str) -> NDArray[np.uint8]:
+def is_pillow(image: object) -> TypeGuard[PillowImage]:
+    """Whether ``image`` is a Pillow image, without importing Pillow where nobody has."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(image, pillow.Image)
+
+
+def rgb_of_pillow(image: PillowImage, name: str) -> NDArray[np.uint8]:
+    """The pixels of a Pillow image: uint8 [h, w, 3] RGB. Raises ImageError where their scale is unknown."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it to white
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65535:
@@ -165,7 +192,8 @@ def _rgb_of_pillow(image: PillowImage, name: str) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _check_size(height: int, width: int, name: str) -> None:
+def check_size(height: int, width: int, name: str) -> None:
+    """Raise ImageError unless an image of this size has pixels, and at most `MAX_PIXELS`."""
     if height < 1 or width < 1:
         raise ImageError(f"{name} is {height}x{width} pixels: {_REPLACE}, or run the detector again")
     if height * width > MAX_PIXELS:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.names import require_name
 
-from .decoding import read, rgb_view
+from .decoding import COLORS, read, rgb_view
 from .opencv import import_opencv
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = [
     "RESIZES",
@@ -28,8 +31,8 @@ __all__ = [
     "resize",
 ]
 
-Source: TypeAlias = "Path | str | NDArray[np.uint8] | NDArray[np.uint16]"
-"""Where a crop comes from: a file, or an array that `reid_edge.data.decoding.as_rgb` takes."""
+Source: TypeAlias = "Path | str | NDArray[np.uint8] | NDArray[np.uint16] | PillowImage"
+"""Where a crop comes from: a file, or an array or Pillow image that `reid_edge.data.decoding.as_rgb` takes."""
 
 RESIZES = ("opencv", "pillow-bilinear")
 """The ways to bring a crop to a model's input size; a ModelCard names one."""
@@ -89,6 +92,7 @@ def crops_of(
     Raises ImageError that names the unreadable file, or the array by its position counted from ``first``.
     """
     check_method(method)
+    require_name(color, COLORS, "color")
     crops = np.empty((len(sources), *input_hw, 3), np.uint8)
     for row, source in enumerate(sources):
         if isinstance(source, str | Path):

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,17 @@ from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 from reid_edge.errors import InputError
 
+from .boxes import BoxEmbeddings, cut_frames
+
 __all__ = ["Embedder"]
 
 
 class Embedder:
     """Embeds files, arrays and frames with one model.
 
-    >>> frame = np.zeros((480, 640, 3), np.uint8)  # a video frame, with two detections
+    >>> frame = np.zeros((480, 640, 3), np.uint8)  # a video frame, with two detections: left, top, right, bottom
     >>> with Embedder(model_file) as embedder:
-    ...     embeddings = embedder.embed([frame[40:300, 80:190], frame[60:290, 300:400]])
+    ...     embeddings = embedder.embed(frame, boxes=[[80, 40, 190, 300], [300, 60, 400, 290]], color="bgr")
     >>> embeddings.shape, embeddings.dtype
     ((2, 24), dtype('float32'))
 
@@ -80,24 +83,62 @@ class Embedder:
         """The resize method: the one asked for, else the card's."""
         return self._resize or self.card.resize
 
+    @overload
+    def embed(
+        self,
+        sources: Source | Iterable[Source],
+        color: str = ...,
+        progress: bool = ...,
+        *,
+        boxes: Any = ...,
+        details: Literal[False] = ...,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed(
+        self,
+        sources: Source | Iterable[Source],
+        color: str = ...,
+        progress: bool = ...,
+        *,
+        boxes: Any,
+        details: Literal[True],
+    ) -> BoxEmbeddings: ...
+
     def embed(
         self,
         sources: Source | Iterable[Source],
         color: str = "rgb",
         progress: bool = False,
-    ) -> NDArray[np.float32]:
-        """Embed crops: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
+        *,
+        boxes: Any = None,
+        details: bool = False,
+    ) -> NDArray[np.float32] | BoxEmbeddings:
+        """Embed crops, or the boxes of frames: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
 
-        ``sources`` are paths of files and arrays that `reid_edge.data.decoding.as_rgb` takes, in any mixture,
-        from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops is [0, D].
-        ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two
-        batches are in memory at once. ``progress`` shows a bar on standard error.
+        ``sources`` are paths of files, arrays and Pillow images that `reid_edge.data.decoding.as_rgb` takes, in any
+        mixture, from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops is
+        [0, D]. ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two batches
+        are in memory at once. ``progress`` shows a bar on standard error.
 
-        Raises ImageError for a source that cannot be read and ModelError for a model that cannot be run;
-        either ends the call without a result.
+        With ``boxes``, ``sources`` is a frame, and each box with area inside it gives a row; or several frames, with
+        boxes for each. See `reid_edge.embedder.boxes.read_boxes` for what boxes may be, `cut_boxes` for how they are
+        cut, and `reid_edge.data.frames.Frame` for frames and their colours, which include "nv12". With ``details`` the
+        result is a `BoxEmbeddings`, which says which boxes the rows are of.
+
+        Raises ImageError for a source that cannot be read, InputError for boxes that are wrong and ModelError for a
+        model that cannot be run; any ends the call without a result.
         """
+        if boxes is not None:
+            cut = cut_frames(sources, boxes, color)
+            embeddings = self._embed(cut.crops, "rgb", progress)
+            return cut.with_embeddings(embeddings) if details else embeddings
+        if details:
+            raise InputError("details are of boxes: give boxes, or leave details out")
+        return self._embed(_as_many(sources), color, progress)
+
+    def _embed(self, crops: Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
         engine = self._opened()
-        crops = _as_many(sources)
         with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
             parts = [engine.run(images) for images in self._batches(shown, color)]
         return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])

@@ -28,7 +28,7 @@ def _noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(InputError, match="give rgb or bgr"):
+    with pytest.raises(InputError, match="give one of rgb, bgr"):
         decoding.as_rgb(_noise(2, 2), color="rbg")
     with pytest.raises(InputError, match="opencv, pillow-bilinear"):
         images.resize(_noise(2, 2), (4, 4), "bicubic")
