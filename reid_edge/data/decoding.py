@@ -92,13 +92,14 @@ def as_rgb(array: NDArray[Any] | PillowImage, name: str = "image", color: str = 
     return np.array(rgb_view(array, name, color), order="C")
 
 
-def rgb_view(array: NDArray[Any] | PillowImage, name: str, color: str) -> NDArray[np.uint8]:
-    """`as_rgb` without the copy where none is needed: the result may share memory with ``array``."""
+def rgb_view(image: NDArray[Any] | PillowImage, name: str, color: str) -> NDArray[np.uint8]:
+    """`as_rgb` without the copy where none is needed: the result may share memory with ``image``."""
     require_name(color, COLORS, "color")
-    if not isinstance(array, np.ndarray):
-        if is_pillow(array):
-            return rgb_of_pillow(array.copy(), name)  # it drops a palette's transparency
-        raise ImageError(f"{name} is a {type(array).__name__}: give a path or a numpy array")
+    if not isinstance(image, np.ndarray):
+        if is_pillow(image):
+            return rgb_of_pillow(image.copy(), name)  # it drops a palette's transparency
+        raise ImageError(f"{name} is a {type(image).__name__}: give a path or a numpy array")
+    array: NDArray[Any] = image
     shape = list(array.shape)
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} is {array.dtype} {shape}: scale it to 0..255 and convert it to uint8")
@@ -111,10 +112,9 @@ def rgb_view(array: NDArray[Any] | PillowImage, name: str, color: str) -> NDArra
     check_size(array.shape[0], array.shape[1], name)
     if array.dtype == np.uint16:  # the high byte, as Pillow does for 16-bit RGB files
         array = (array >> np.uint16(8)).astype(np.uint8)
-    pixels: NDArray[np.uint8] = array
-    if pixels.shape[2] <= 2:
-        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    return pixels[:, :, 2::-1] if color in ("bgr", "bgra") else pixels[:, :, :3]
+    if array.shape[2] <= 2:
+        array = np.repeat(array[:, :, :1], 3, axis=2)
+    return array[:, :, 2::-1] if color in ("bgr", "bgra") else array[:, :, :3]
 
 
 def _bytes_of(path: Path | str) -> bytes:
