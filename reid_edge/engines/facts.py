@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 __all__ = ["EngineFacts", "board_versions"]
 
@@ -28,6 +29,10 @@ class EngineFacts:
     sha256: str
     nodes: Mapping[str, int] = field(default_factory=dict)
     concurrent_runs: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What figures depend on, JSON-able: everything but ``concurrent_runs``."""
+        return {name: value for name, value in asdict(self).items() if name != "concurrent_runs"}
 
     def __str__(self) -> str:
         """One line, with the first twelve digits of the hash.

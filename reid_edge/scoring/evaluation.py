@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class Evaluation:
             "resize": self.resize,
             "settings": {**self.settings, "same_camera_filter": self.same_camera_filter},
             "images_per_second": self.images_per_second,
-            **asdict(self.engine),
+            **self.engine.to_dict(),
         }
 
 
