@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit docs long fuzz kill measured docs-tables lowest packages clean
+.PHONY: demo test lint types unit docs long fuzz kill measured docs-tables lowest packages aarch64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/reid-edge demo --out demo
@@ -61,6 +61,10 @@ lowest:
 # and ONNX Runtime, and without any.
 packages:
 	PYTHON=$(PYTHON) .ci/packages
+
+# The architecture of the device, emulated: the wheel, the tests of the runtime, embeddings as here. As root, 20 minutes.
+aarch64: $(VENV)/.dev
+	PYTHON=$(BIN)/python tests/packaging/aarch64.sh
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
