@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -13,15 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
+from reid_edge.core.names import require_name
 from reid_edge.core.pools import thread_pool
 from reid_edge.core.progress import track
+from reid_edge.data.frames import FRAME_COLORS
 from reid_edge.data.images import Source, check_method, crops_of
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 from reid_edge.errors import InputError
 
+from .batching import BatchPolicy
 from .boxes import BoxEmbeddings, cut_frames
+from .flow import stream_embeddings
+from .stream import StreamItem, StreamResult, prepare_item
 
 __all__ = ["Embedder"]
 
@@ -142,6 +148,47 @@ class Embedder:
         with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
             parts = [engine.run(images) for images in self._batches(shown, color)]
         return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+
+    def stream(
+        self,
+        items: Iterable[StreamItem],
+        color: str = "rgb",
+        *,
+        max_latency_ms: float | None = 100.0,
+        max_batch: int | None = None,
+    ) -> Iterator[StreamResult]:
+        """Embed crops, or frames and their boxes, as they come: a generator of one `StreamResult` an item, in order.
+
+        ``items`` are what `embed` takes, and pairs ``(frame, boxes)``, from any iterable. Threads read, prepare and run
+        them a few batches ahead of the consumer; who is slow is waited for, so that memory stays bounded. ``color`` is
+        that of arrays and frames.
+
+        A batch leaves when ``max_batch`` crops wait (None: the Embedder's), when no more are on their way, or when its
+        oldest crop would be later than ``max_latency_ms`` after it was read (None: no bound). No batch is so large that
+        it takes over half of the bound. An item that is wrong has an ``error`` in its result, and the stream goes on.
+        What the source raises is raised after the results of all before it; what fails the engine ends the stream.
+
+        Closing the generator, or an error, ends the threads, and closes ``items`` if that has a ``close``. To leave a
+        loop early, close it: ``with contextlib.closing(embedder.stream(items)) as results``.
+
+        Raises InputError for a bound or a batch that is not positive.
+
+        >>> frame = np.full((480, 640, 3), 90, np.uint8)
+        >>> frames = ((frame, [[80, 40, 190, 300 + shift]]) for shift in range(3))  # your camera and your detector
+        >>> with Embedder(model_file) as embedder:
+        ...     [(result.index, result.embeddings.shape, result.error) for result in embedder.stream(frames, "bgr")]
+        [(0, (1, 24), None), (1, (1, 24), None), (2, (1, 24), None)]
+        """
+        if max_latency_ms is not None and not max_latency_ms > 0:
+            raise InputError(f"a latency of at most {max_latency_ms} ms cannot be kept: give more than 0, or None")
+        if max_batch is not None and max_batch < 1:
+            raise InputError(f"a batch of {max_batch} takes no crops: give 1 or more")
+        require_name(color, FRAME_COLORS, "color")
+        engine = self._opened()
+        prepare = partial(prepare_item, input_hw=self.card.input_hw, resize=self.resize, color=color)
+        seconds = None if max_latency_ms is None else max_latency_ms / 1e3
+        policy = BatchPolicy(min(max_batch or self._batch, engine.max_batch), seconds)
+        return stream_embeddings(items, engine, prepare, policy)
 
     def close(self) -> None:
         """Free the model, if the Embedder opened it. Later uses raise InputError."""
