@@ -91,6 +91,7 @@ def measure_latency(
     repeats: int = 20,
     min_seconds: float = 2.0,
     threads: int | None = None,
+    backend: str | None = None,
     on_progress: OnProgress = lambda share, note: None,
 ) -> Measurement:
     """Time ``model`` on batches of the crops ``paths``, cycling over them from the page cache.
@@ -102,7 +103,7 @@ def measure_latency(
     for path in paths:
         Path(path).read_bytes()  # into the page cache: the disk is not what is measured
     begin = time.perf_counter()
-    with open_engine(model, threads=threads, max_batch=batch) as engine:
+    with open_engine(model, threads=threads, max_batch=batch, backend=backend) as engine:
         load_ms = (time.perf_counter() - begin) * 1e3
         batches = _batches(paths, batch)
         first = _run(engine, next(batches))

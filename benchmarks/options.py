@@ -15,15 +15,18 @@ class BenchOptions:
     """Batch sizes, and for each at least ``repeats`` batches and ``min_seconds`` seconds.
 
     ``threads`` bounds the CPU threads of inference (None: all usable cores); crops are always read by one thread.
+    ``backends`` are what runs each model, as `reid_edge.open_engine` takes them, a row each; empty for the one that its
+    suffix names.
 
     >>> BenchOptions(batches=(1, 8), min_seconds=0.5)
-    BenchOptions(batches=(1, 8), repeats=20, min_seconds=0.5, threads=None)
+    BenchOptions(batches=(1, 8), repeats=20, min_seconds=0.5, threads=None, backends=())
     """
 
     batches: tuple[int, ...] = (1, 8, 32)
     repeats: int = 20
     min_seconds: float = 2.0
     threads: int | None = None
+    backends: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise InputError for options that measure nothing, or never end."""

@@ -57,10 +57,10 @@ def _table(show_header: bool = True) -> Table:
 
 
 def _by_model(rows: Sequence[BenchRow]) -> list[list[BenchRow]]:
-    """The rows of each model; two files of one name are two models."""
-    models: dict[str, list[BenchRow]] = {}
+    """The rows of each model on each backend; two files of one name are two models."""
+    models: dict[tuple[str, ...], list[BenchRow]] = {}
     for row in rows:
-        models.setdefault(row.path, []).append(row)
+        models.setdefault((row.path, row.measured.engine.backend, row.precision), []).append(row)
     return list(models.values())
 
 
@@ -68,6 +68,8 @@ def _heading(report: BenchReport, rows: Sequence[BenchRow]) -> str:
     """A model's name and what is the same for all of its batches; its highest GFLOP/s."""
     first, change = rows[0], report.change(rows[0])
     name = first.model if first.precision in first.model else f"{first.model} ({first.precision})"
+    if first.measured.engine.backend != report.rows[0].measured.engine.backend:
+        name += f" on {first.measured.engine.provider}"
     facts = [f"{figure(first.file_bytes, 1e-6)} MB"]
     for metric, value, points in (("R1", first.rank1, change.rank1_points), ("mAP", first.mAP, change.mAP_points)):
         if value is not None:

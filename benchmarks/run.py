@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeAlias
 
 from reid_edge import __version__
 from reid_edge.card import ModelCard
@@ -67,33 +68,38 @@ def bench(
         raise InputError("no model to measure: name at least one .onnx file")
     options.check()
     distance_by_name(distance)
-    for file in files:
-        open_engine(file)  # its name alone: nothing is opened before the with statement
+    jobs = [(file, backend) for file in files for backend in options.backends or (None,)]
+    for file, backend in jobs:
+        open_engine(file, backend=backend)  # its name alone: nothing is opened before the with statement
     with phase("measuring"), _crops(data, layout, part) as (test_set, paths):
-        return _measured(files, paths, test_set, data, options, distance)
+        return _measured(jobs, paths, test_set, data, options, distance)
+
+
+_Job: TypeAlias = "tuple[Path, str | None]"
+"""A model and what runs it; None is what its suffix names."""
 
 
 def _measured(
-    models: Sequence[Path],
+    jobs: Sequence[_Job],
     paths: list[str],
     test_set: TestSet | None,
     data: Path | str | Dataset | TestSet | None,
     options: BenchOptions,
     distance: str,
 ) -> BenchReport:
-    """Score every model, then time it on the files ``paths``."""
+    """Score every model on every backend, then time it on the files ``paths``."""
     machine = describe_machine()
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    cards = [_card_of(model) for model in models]
+    cards = [_card_of(job) for job in jobs]
     peaks = [_sgemm_peak(options.threads)]
-    scores = [_score(model, test_set, distance, options.threads) for model in models]
+    scores = [_score(job, test_set, distance, options.threads) for job in jobs]
     if test_set and test_set is not data:
         test_set.close()  # its memory is the timed processes' now
-    pairs = [(index, batch) for index in range(len(models)) for batch in options.batches]
-    measured = [_measure(models[index], paths, batch, options) for index, batch in track(pairs, "timing")]
+    pairs = [(index, batch) for index in range(len(jobs)) for batch in options.batches]
+    measured = [_measure(jobs[index], paths, batch, options) for index, batch in track(pairs, "timing")]
     peaks.append(_sgemm_peak(options.threads))  # twice: other work must not pass for a low peak
     rows = [
-        _row(models[index], cards[index], batch, result, scores[index])
+        _row(jobs[index][0], cards[index], batch, result, scores[index])
         for (index, batch), result in zip(pairs, measured, strict=True)
     ]
     dataset = test_set.dataset if test_set else None
@@ -103,16 +109,23 @@ def _measured(
         made_with=f"reid-edge {__version__}",
         started=started,
         machine=machine,
-        settings={**chosen, "files": len(paths), **asdict(options), "batches": list(options.batches)},
+        settings={
+            **chosen,
+            "files": len(paths),
+            **asdict(options),
+            "batches": list(options.batches),
+            "backends": list(options.backends),
+        },
         notices=test_set.dataset.notices if test_set else (),
         sgemm_gflops=max(peaks),
         rows=tuple(rows),
     )
 
 
-def _card_of(model: Path) -> ModelCard:
+def _card_of(job: _Job) -> ModelCard:
     """The model's card; a file that does not open fails here, before minutes of measuring the others."""
-    with phase(f"opening {model.name}"), open_engine(model, threads=1, max_batch=1) as engine:
+    model, backend = job
+    with phase(f"opening {model.name}"), open_engine(model, threads=1, max_batch=1, backend=backend) as engine:
         return engine.card
 
 
@@ -136,18 +149,20 @@ def _crops(
             yield test_set if data else None, paths
 
 
-def _score(model: Path, test_set: TestSet | None, distance: str, threads: int | None) -> Metrics | None:
+def _score(job: _Job, test_set: TestSet | None, distance: str, threads: int | None) -> Metrics | None:
     if test_set is None:
         return None
-    with phase(f"scoring {model.name}"), open_engine(model, threads=threads) as engine:
+    model, backend = job
+    with phase(f"scoring {model.name}"), open_engine(model, threads=threads, backend=backend) as engine:
         return evaluate(engine, test_set, distance, progress=True).metrics
 
 
-def _measure(model: Path, paths: list[str], batch: int, options: BenchOptions) -> Measurement:
+def _measure(job: _Job, paths: list[str], batch: int, options: BenchOptions) -> Measurement:
+    model, backend = job
     timing = {"repeats": options.repeats, "min_seconds": options.min_seconds, "threads": options.threads}
-    job = {"do": "latency", "model": str(model), "paths": paths, "batch": batch, **timing}
+    request = {"do": "latency", "model": str(model), "paths": paths, "batch": batch, "backend": backend, **timing}
     with phase(f"{model.name}, batch {batch}", 1) as line:
-        return Measurement.from_dict(in_child(job, f"measuring {model} at batch {batch}", on_progress=line.advance))
+        return Measurement.from_dict(in_child(request, f"measuring {model} at batch {batch}", on_progress=line.advance))
 
 
 def _sgemm_peak(threads: int | None) -> float:
@@ -164,7 +179,7 @@ def _row(model: Path, card: ModelCard, batch: int, measured: Measurement, metric
         path=str(model),
         file_bytes=model.stat().st_size,
         architecture=card.architecture,
-        precision=card.precision,
+        precision=measured.engine.computes or card.precision,
         embedding_dim=card.embedding_dim,
         macs=card.macs,
         batch=batch,

@@ -117,7 +117,7 @@ def test_evaluate_takes_the_options_of_the_command(model: Path, people: Path) ->
 def test_evaluate_refuses_what_an_open_or_self_describing_model_knows(model: Path, people: Path) -> None:
     with pytest.raises(InputError, match=r"leave --arch osnet_x0_25 \(arch=\) out"):
         reid_edge.evaluate(model, people, arch="osnet_x0_25")
-    with reid_edge.open_engine(model) as engine, pytest.raises(InputError, match="leave arch and threads out"):
+    with reid_edge.open_engine(model) as engine, pytest.raises(InputError, match="leave arch, threads and backend out"):
         reid_edge.evaluate(engine, people, threads=1)
 
 

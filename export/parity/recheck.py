@@ -99,12 +99,13 @@ def verify_file(
         with phase(f"checking {path.name}"), candidate:
             card = candidate.card
             row = replace(row, precision=card.precision)
+            judged = _judged_as(candidate)
             row = _agreed(row, candidate, reference, limits)
             if reference.test and reference.scores:
                 metrics = evaluate(candidate, reference.test, resize=reference.resize, progress=True).metrics
-                lost = score_loss(reference.scores, metrics, limits[card.precision])
+                lost = score_loss(reference.scores, metrics, limits[judged])
                 row = replace(row, metrics=metrics, lost=lost)
-                check_scores(lost, limits[card.precision], card.precision)
+                check_scores(lost, limits[judged], judged)
     except (GateError, ModelError) as error:
         return replace(row, refused=GateError(str(error)))
     return row
@@ -118,7 +119,8 @@ def _agreed(row: Verified, candidate: Engine, reference: Reference, limits: Mapp
     batches = tuple(sorted({*built.batches})) if built else None
     graph = _graph_of(file)
     _check_card(path, card, graph, reference)
-    parity = check_parity(reference.embeddings, candidate, crops, card.precision, batches, limits[card.precision])
+    judged = _judged_as(candidate)
+    parity = check_parity(reference.embeddings, candidate, crops, judged, batches, limits[judged])
     if built and file:
         check_engine(candidate, file, crops, limits, batches)
     elif not built and graph and card.precision != "fp32":
@@ -143,6 +145,12 @@ def check_engine(
         return check_parity(reference, candidate, crops, "engine", batches, (limits or THRESHOLDS)["engine"])
     except GateError as error:
         raise GateError(f"beside ONNX Runtime on {file.name}, {error}") from None
+
+
+def _judged_as(engine: Engine) -> str:
+    """The row of limits for an open engine: what it computes in, if that is coarser than what its file stores."""
+    computes = engine.facts.computes
+    return computes if computes and engine.card.precision != "int8" else engine.card.precision
 
 
 def _own_file(engine: Path, built: EngineCard) -> Path | None:

@@ -31,6 +31,7 @@ def evaluate(
     resize: str | None = None,
     batch: int = 32,
     threads: int | None = None,
+    backend: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Score a model on the query and gallery crops of a data set: CMC, mAP and mINP by the data set's protocol.
@@ -39,7 +40,8 @@ def evaluate(
     ``arch``), or an open Engine or Embedder. ``data`` is a folder or manifest, read by ``layout`` (None: auto-detected)
     and ``part`` ("test"; LaST also has "val"), an open `Dataset`, or a `TestSet`, which decodes its crops once for all
     models. ``distance`` is one of `reid_edge.scoring.distances.DISTANCES`; ``resize`` replaces the model card's;
-    ``threads`` bounds the CPU threads of a model file. ``progress`` shows a bar.
+    ``threads`` bounds the CPU threads of a model file, ``backend`` names what runs it (`reid_edge.open_engine`).
+    ``progress`` shows a bar.
 
     Raises InputError for bad use, DatasetError when a split is empty, ModelError for a model that cannot run,
     ImageError for a crop that cannot be read, and MissingExtraError for a checkpoint where torch is not installed.
@@ -52,17 +54,17 @@ def evaluate(
     (8, True)
     """
     if not isinstance(model, Path | str):
-        if arch or threads:
-            raise InputError("an open model has its architecture and its threads: leave arch and threads out")
+        if arch or threads or backend:
+            raise InputError("an open model has these: leave arch, threads and backend out")
         return evaluate_engine(
             model, data, distance=distance, layout=layout, part=part, resize=resize, batch=batch, progress=progress
         )
-    name = require_model(model, arch).name
+    name = require_model(model, arch, backend=backend).name
     distance_by_name(distance)
     if resize is not None:
         check_method(resize)
     with phase(f"scoring {name}", shown=progress):
         opened = data if isinstance(data, TestSet) else dataset_of(data, layout, part)
-        with open_model(model, arch, threads) as engine:
+        with open_model(model, arch, threads, backend) as engine:
             result = evaluate_engine(engine, opened, distance=distance, resize=resize, batch=batch, progress=progress)
     return replace(result, model=name)

@@ -26,7 +26,7 @@ def is_checkpoint(path: Path | str) -> bool:
     return Path(path).suffix.lower() in CHECKPOINT_SUFFIXES
 
 
-def require_model(path: Path | str, arch: str | None = None, what: str = "a model") -> Path:
+def require_model(path: Path | str, arch: str | None = None, what: str = "a model", backend: str | None = None) -> Path:
     """``path``, if `open_model` may open it: refused by its name alone, before torch or ONNX Runtime is imported.
 
     Raises InputError and ModelError as `open_model` does.
@@ -37,15 +37,20 @@ def require_model(path: Path | str, arch: str | None = None, what: str = "a mode
     if not is_checkpoint(path):
         if arch:
             raise InputError(f"{path} names its own architecture: leave --arch {arch} (arch=) out")
-        open_engine(path)  # nothing is opened before its with statement
+        open_engine(path, backend=backend)  # nothing is opened before its with statement
+    elif backend:
+        raise InputError(f"{path} is a checkpoint, which PyTorch runs: leave --backend {backend} (backend=) out")
     return path
 
 
-def open_model(path: Path | str, arch: str | None = None, threads: int | None = None) -> Engine:
+def open_model(
+    path: Path | str, arch: str | None = None, threads: int | None = None, backend: str | None = None
+) -> Engine:
     """An engine for any model file: ``.onnx``, an engine, a checkpoint, or a foreign ``.pth`` with its ``arch``.
 
     Use it in a ``with`` statement. ``threads`` bounds the CPU threads (None: all usable cores); for a checkpoint
-    they are set for the whole process, as torch has it. A checkpoint runs on the GPU where torch sees one.
+    they are set for the whole process, as torch has it. A checkpoint runs on the GPU where torch sees one. ``backend``
+    is `open_engine`'s, for other files.
 
     Raises InputError when the file is missing, or ``arch`` is given for a file that names its own architecture,
     ModelError for a file that cannot be used, and MissingExtraError for a checkpoint where torch is not installed.
@@ -54,9 +59,9 @@ def open_model(path: Path | str, arch: str | None = None, threads: int | None = 
     ...     engine.card.input_hw
     (256, 128)
     """
-    path = require_model(path, arch)
+    path = require_model(path, arch, backend=backend)
     if not is_checkpoint(path):
-        return open_engine(path, threads=threads)
+        return open_engine(path, threads=threads, backend=backend)
     with phase("loading PyTorch and the model"):
         try:
             from reid_edge.training.models.checkpoint import load_model

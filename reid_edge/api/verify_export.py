@@ -34,13 +34,15 @@ def verify_export(
     layout: str | None = None,
     checks: Checks | None = None,
     threads: int | None = None,
+    backend: str | None = None,
 ) -> list[Verified]:
     """Compare ONNX files and engines with the model that they were exported from: a row each, also of refused ones.
 
     ``reference`` is a checkpoint, a foreign ``.pth`` with its ``arch``, or an FP32 ONNX file. The crops are those of
     ``data``, or drawn ones; where ``data`` has queries and a gallery, files must be shown to keep the reference's mAP.
-    Nothing is removed. A file that is damaged or of another model is a refused row. Raises InputError for a file that
-    is missing, ModelError for one of an unknown kind and for a ``reference`` that does not open.
+    ``backend`` names what runs the files (`reid_edge.open_engine`); in "openvino:bf16" they are held to the limits of
+    bf16. Nothing is removed. A file that is damaged or of another model is a refused row. Raises InputError for a file
+    that is missing, ModelError for one of an unknown kind and for a ``reference`` that does not open.
 
     >>> (row,) = verify_export(model_file, model_file)
     >>> row.refused, row.parity.max_error, row.parity.crops
@@ -51,14 +53,14 @@ def verify_export(
     checks = checks or Checks()
     limits = checks.limits()
     reference = require_model(reference, arch, "the reference model")
-    paths = [require_model(file) for file in ([files] if isinstance(files, Path | str) else files)]
+    paths = [require_model(file, backend=backend) for file in ([files] if isinstance(files, Path | str) else files)]
 
     from reid_edge.export.parity.recheck import verify_file
     from reid_edge.export.source import open_data
 
     with phase(f"comparing with {reference.name}"), open_data(data, layout, crops=checks.crops) as opened:
         expected = _expected(reference, arch, opened, threads)
-        return [verify_file(path, open_model(path, None, threads), expected, limits) for path in paths]
+        return [verify_file(path, open_model(path, None, threads, backend), expected, limits) for path in paths]
 
 
 _FACTS = ("architecture", "mean", "std", "weights_sha256")

@@ -10,7 +10,7 @@ import typer
 from . import choices
 from .choices import value_of
 from .console import show, tell, write_json
-from .options import DEVICE, MODEL, OUTPUT, Batch, Distance, Json, Layout, OptionalData, Part, Threads
+from .options import DEVICE, MODEL, OUTPUT, Batch, Distance, EngineBackends, Json, Layout, OptionalData, Part, Threads
 
 __all__ = ["EXAMPLES", "INSPECT_EXAMPLES", "bench", "inspect_model"]
 
@@ -32,6 +32,7 @@ def bench(
         float, typer.Option(min=0.1, help="Measure each row for at least this long.", rich_help_panel=DEVICE)
     ] = 2.0,
     threads: Threads = None,
+    backend: EngineBackends = None,
     json_file: Json = None,
 ) -> None:
     """Time models from file to embedding and score them: a row per model and batch, compared with the first row.
@@ -43,7 +44,7 @@ def bench(
     from reid_edge.benchmarks.report import report_table
 
     batches = tuple(batch) if batch else BenchOptions.batches
-    options = BenchOptions(batches=batches, min_seconds=seconds, threads=threads)
+    options = BenchOptions(batches=batches, min_seconds=seconds, threads=threads, backends=tuple(backend or ()))
     report = run_bench(
         models, data, options=options, distance=distance, layout=choices.value_of(layout), part=part.value
     )

@@ -9,7 +9,7 @@ import typer
 
 from . import choices
 from .console import show, show_notices, write_json
-from .options import Arch, Batch, Data, Distance, Json, Layout, Part, Resize, Threads
+from .options import Arch, Batch, Data, Distance, EngineBackend, Json, Layout, Part, Resize, Threads
 
 __all__ = ["evaluate"]
 
@@ -26,6 +26,7 @@ def evaluate(
     distance: Distance = "cosine",
     batch: Batch = 32,
     threads: Threads = None,
+    backend: EngineBackend = None,
     json_file: Json = None,
 ) -> None:
     """Score a model by the data set's protocol: CMC (ranks 1, 5, 10, 20), mAP and mINP."""
@@ -42,6 +43,7 @@ def evaluate(
         resize=choices.value_of(resize),
         batch=batch,
         threads=threads,
+        backend=backend,
         progress=True,
     )
     show_notices(result.notices)

@@ -23,6 +23,8 @@ __all__ = [
     "Batch",
     "Data",
     "Distance",
+    "EngineBackend",
+    "EngineBackends",
     "Gates",
     "Json",
     "Layout",
@@ -125,6 +127,25 @@ Distance = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_THREADS, help="CPU threads; all usable cores if not given.", rich_help_panel=DEVICE),
+]
+EngineBackend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What runs the model: onnxruntime, openvino, openvino:bf16 (faster where the CPU has it) or tensorrt; "
+        "by its suffix if not given.",
+        rich_help_panel=DEVICE,
+    ),
+]
+EngineBackends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What runs the models, in rows of its own: onnxruntime, openvino, openvino:bf16, tensorrt; repeatable.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Crops in a batch.", rich_help_panel=DEVICE)]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every random draw.")]

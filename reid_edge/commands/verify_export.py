@@ -11,7 +11,7 @@ from reid_edge.errors import GateError
 
 from .choices import value_of
 from .console import show, tell, write_json
-from .options import MODEL, Arch, Gates, Json, Layout, ScoredData, Threads
+from .options import MODEL, Arch, EngineBackend, Gates, Json, Layout, ScoredData, Threads
 
 __all__ = ["verify_export"]
 
@@ -29,6 +29,7 @@ def verify_export(
     gate: Gates = None,
     layout: Layout = None,
     threads: Threads = None,
+    backend: EngineBackend = None,
     json_file: Json = None,
 ) -> None:
     """Check files and engines against their model: embeddings, ranking, batches, and mAP where --data can be scored.
@@ -40,7 +41,16 @@ def verify_export(
     from reid_edge.export.tables import scores_table, verified_table
 
     checks = Checks(gates=parse_gates(gate or []))
-    rows = verify_files(files, reference, arch=arch, data=data, layout=value_of(layout), checks=checks, threads=threads)
+    rows = verify_files(
+        files,
+        reference,
+        arch=arch,
+        data=data,
+        layout=value_of(layout),
+        checks=checks,
+        threads=threads,
+        backend=backend,
+    )
     show(verified_table(rows), json_file)
     if any(row.metrics for row in rows):
         show(scores_table(rows), json_file)

@@ -18,7 +18,8 @@ class EngineFacts:
     ``provider`` is what really executes the model, e.g. "CPUExecutionProvider" or "TensorRT 10.3.0"; ``versions`` are
     those of the libraries, by name; ``threads`` are the CPU threads of one operator, None where no CPU computes;
     ``sha256`` is the model file's, empty for a model that is in no file. ``nodes`` counts the graph's nodes by the
-    provider that executes them; it is empty for a backend that does not say. ``concurrent_runs`` is how many calls of
+    provider that executes them; it is empty for a backend that does not say. ``computes`` is "bf16" where the backend
+    was asked to compute in that in place of the file's precision, else empty. ``concurrent_runs`` is how many calls of
     `run` at once pay off: 1 where one call uses all of its threads, the number of contexts on a GPU.
     """
 
@@ -28,6 +29,7 @@ class EngineFacts:
     threads: int | None
     sha256: str
     nodes: Mapping[str, int] = field(default_factory=dict)
+    computes: str = ""
     concurrent_runs: int = 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class EngineFacts:
         versions = [f"{name} {version}" for name, version in self.versions.items()]
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
         sha256 = f"sha256 {self.sha256[:12]}" if self.sha256 else ""
-        return ", ".join(part for part in (self.provider, *versions, threads, sha256) if part)
+        return ", ".join(part for part in (self.provider, *versions, self.computes, threads, sha256) if part)
 
 
 def board_versions(root: Path | str = "/") -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from reid_edge.card import CARD_KEY, ModelCard
 from reid_edge.core.files import require_file
 from reid_edge.errors import ModelError
 
-__all__ = ["SEAL_KEY", "OnnxFile", "check_content", "checked_file", "read_content", "seal_of"]
+__all__ = ["SEAL_KEY", "OnnxFile", "check_content", "check_signature", "checked_file", "read_content", "seal_of"]
 
 SEAL_KEY = "reid_edge.sha256"
 """The ONNX metadata property that holds the seal."""
@@ -122,6 +122,22 @@ def check_content(content: bytes, path: Path | str) -> OnnxFile:
         raise _changed(path)
     _check_card(card, found, path)
     return OnnxFile(card, sha256, found.matmuls and found.precision != "fp32")
+
+
+def check_signature(inputs: Sequence[str], outputs: Sequence[str], card: ModelCard, path: Path) -> None:
+    """Raise ModelError unless input and output of a graph are those of its card, which is untrusted input.
+
+    Each is name, type and shape, with N for a dynamic batch: "images tensor(uint8) [N, 256, 128, 3]".
+    """
+    height, width = card.input_hw
+    plain = f"images tensor(uint8) [N, {height}, {width}, 3]"
+    wanted = [
+        plain if card.input_format == "nhwc-uint8" else f"images tensor(float) [N, 3, {height}, {width}]",
+        f"embeddings tensor(float) [N, {card.embedding_dim}]",
+    ]
+    if [*inputs, *outputs] != wanted:
+        difference = f"its graph has {'; '.join([*inputs, *outputs])} and its card says {'; '.join(wanted)}"
+        raise ModelError(f"{path}: {difference}: run  reid-edge export CHECKPOINT  again")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from reid_edge.errors import InputError, ModelError
 
 from .base import as_input, check_batch, check_embeddings, not_open
 from .facts import EngineFacts, board_versions
-from .onnx_file import checked_file
+from .onnx_file import check_signature, checked_file
 from .ort import CRASHES_ON_CASTS, executed_nodes, import_onnxruntime, one_line, open_file
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ class OnnxEngine:
             logger.warning(
                 "%s has no seal, as files of earlier versions, and damage may go unseen: export it again", self.path
             )
-        _check_signature(session, file.card, self.path)
+        inputs, outputs = (
+            [_described(value) for value in values()] for values in (session.get_inputs, session.get_outputs)
+        )
+        check_signature(inputs, outputs, file.card, self.path)
         self._card = file.card
         self._facts = _facts(session, self._threads, file.sha256)
         self._session = session
@@ -131,22 +134,6 @@ def _facts(session: InferenceSession, threads: int | None, sha256: str) -> Engin
     provider = next(iter(nodes or session.get_providers()))
     versions = {"onnxruntime": import_onnxruntime().__version__, **board_versions()}
     return EngineFacts(OnnxEngine.backend, provider, versions, threads or usable_cores(), sha256, nodes)
-
-
-def _check_signature(session: InferenceSession, card: ModelCard, path: Path) -> None:
-    """Raise ModelError unless input and output of the graph are those of its card, which is untrusted input."""
-    height, width = card.input_hw
-    plain = card.input_format == "nhwc-uint8"
-    wanted = [
-        f"images tensor(uint8) [N, {height}, {width}, 3]"
-        if plain
-        else f"images tensor(float) [N, 3, {height}, {width}]",
-        f"embeddings tensor(float) [N, {card.embedding_dim}]",
-    ]
-    found = [_described(value) for value in (*session.get_inputs(), *session.get_outputs())]
-    if found != wanted:
-        difference = f"its graph has {'; '.join(found)} and its card says {'; '.join(wanted)}"
-        raise ModelError(f"{path}: {difference}: run  reid-edge export CHECKPOINT  again")
 
 
 def _described(value: Any) -> str:

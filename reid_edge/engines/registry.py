@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reid_edge.core.files import require_file
 from reid_edge.core.names import did_you_mean
@@ -25,7 +26,7 @@ class EngineBackend:
 
     ``packages`` are what ``pip install`` takes where the backend is missing. ``open`` imports the backend's module, so
     that a backend that is not used need not be installed. With ``has_providers`` it is called with ``providers`` and
-    ``allow_fallback`` as well.
+    ``allow_fallback`` as well, with ``precisions``, which lists them, with the ``precision`` to compute in.
     """
 
     name: str
@@ -33,6 +34,7 @@ class EngineBackend:
     packages: str
     open: Callable[..., Engine]
     has_providers: bool = False
+    precisions: tuple[str, ...] = ()
 
     def described(self) -> str:
         """Name, suffixes and what to install, for errors.
@@ -51,6 +53,12 @@ def _onnxruntime(
     return OnnxEngine(path, threads, max_batch, providers, allow_fallback)
 
 
+def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None) -> Engine:
+    from .openvino import OpenVINOEngine
+
+    return OpenVINOEngine(path, threads, max_batch, precision)
+
+
 def _tensorrt(path: Path, threads: int | None, max_batch: int) -> Engine:
     """The profile of the engine decides its largest batch, and the GPU needs no threads."""
     from .tensorrt import TensorRTEngine
@@ -62,6 +70,7 @@ ENGINE_BACKENDS: Registry[EngineBackend] = Registry(
     "backends",
     {
         "onnxruntime": EngineBackend("onnxruntime", (".onnx",), "onnxruntime", _onnxruntime, has_providers=True),
+        "openvino": EngineBackend("openvino", (".onnx",), "openvino", _openvino, precisions=("fp32", "bf16")),
         "tensorrt": EngineBackend("tensorrt", (".engine", ".plan"), "tensorrt cuda-bindings", _tensorrt),
     },
 )
@@ -76,16 +85,18 @@ def open_engine(
     max_batch: int = 256,
     providers: Sequence[str] | None = None,
     allow_fallback: bool = False,
+    precision: str | None = None,
 ) -> Engine:
     """The engine for a model file; use it in a ``with`` statement, which opens and frees it.
 
-    ``backend`` names a row of `ENGINE_BACKENDS` (None: by the file's suffix). ``threads`` bounds the CPU threads
+    ``backend`` names a row of `ENGINE_BACKENDS` (None: by the file's suffix), and may name the ``precision`` to compute
+    in as well: "openvino:bf16". None computes in the file's. ``threads`` bounds the CPU threads
     (None: all usable cores), ``max_batch`` the batch where the file does not. ``providers`` names ONNX Runtime's
     execution providers, best first (None: CUDA where the installed wheel has it, then the CPU); where the first one
     does not run the model, entering raises ModelError, or logs a note with ``allow_fallback``.
 
     Raises InputError when the file is missing, the backend is unknown, does not run such files or has no providers
-    to choose from; ModelError when no backend runs such files.
+    or precisions to choose from; ModelError when no backend runs such files.
 
     >>> import numpy as np
     >>> with open_engine(model_file, threads=1) as engine:
@@ -95,13 +106,11 @@ def open_engine(
     path = require_file(path, "a model")
     suffix = path.suffix.lower()
     by_suffix = next((row for row in ENGINE_BACKENDS.values() if suffix in row.suffixes), None)
-    row = by_suffix if backend is None else _named(backend, path)
-    if row is not None and row.has_providers:
-        return row.open(path, threads, max_batch, providers, allow_fallback)
+    name, _, named_precision = (backend or "").partition(":")
+    row = _named(name, path) if name else by_suffix
     if row is not None:
-        if providers is not None or allow_fallback:
-            raise InputError(f"{path} is run by {row.name}: leave out providers and allow_fallback, ONNX Runtime's")
-        return row.open(path, threads, max_batch)
+        own = _own_options(row, path, providers, allow_fallback, precision or named_precision or None)
+        return row.open(path, threads, max_batch, *own)
     if suffix in CHECKPOINT_SUFFIXES:
         raise ModelError(
             f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
@@ -109,6 +118,22 @@ def open_engine(
     raise ModelError(
         f"{path}: unknown kind of model file {suffix!r}: give an .onnx or .engine written by reid-edge export"
     )
+
+
+def _own_options(
+    row: EngineBackend, path: Path, providers: Sequence[str] | None, allow_fallback: bool, precision: str | None
+) -> tuple[Any, ...]:
+    """What the backend takes beside threads and batch. Raises InputError for options of another."""
+    if (providers is not None or allow_fallback) and not row.has_providers:
+        raise InputError(f"{path} is run by {row.name}: leave out providers and allow_fallback, ONNX Runtime's")
+    if precision is not None and precision not in row.precisions:
+        able = ", ".join(
+            f"{one.name} ({', '.join(one.precisions)})" for one in ENGINE_BACKENDS.values() if one.precisions
+        )
+        raise InputError(
+            f"{row.name} computes in the file's precision, not {precision!r} on request: {able} can choose"
+        )
+    return (*([providers, allow_fallback] if row.has_providers else []), *([precision] if row.precisions else []))
 
 
 def _named(backend: str, path: Path) -> EngineBackend:

@@ -15,13 +15,14 @@ from shell import run_bash
 from reid_edge.data.decoding import read
 
 REASONS = {
-    "device": "needs a GPU, a Jetson or several processes",
+    "device": "needs a GPU, a Jetson, a CPU with bf16 or several processes",
     "hours": "a whole study",
     "measured": "written by docs/render.py: what `make measured` runs",
     "network": "installs packages",
 }
 NOT_RUN = {
     "README.md": {"network": 2},
+    "cpu.md": {"device": 1},
     "export.md": {"device": 1},
     "jetson.md": {"device": 5},
     "market1501.md": {"hours": 1},

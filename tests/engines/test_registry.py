@@ -68,7 +68,7 @@ def test_providers_are_onnx_runtimes(model: Path, tmp_path: Path) -> None:
 def test_an_unknown_or_unsuited_backend_is_refused_with_the_list(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"'onnx' is unknown: give one of onnxruntime \(\.onnx; pip install onnxruntime\), tensorrt \(\.engine",
+        match=r"'onnx' is unknown: give one of onnxruntime \(\.onnx; pip install onnxruntime\), openvino .*, tensorrt \(",
     ):
         open_engine(model, backend="onnx")
     with pytest.raises(
@@ -140,14 +140,18 @@ def test_a_further_backend_is_one_file_and_one_row(model: Path, empty_registry: 
 
 
 def test_the_rows_are_in_the_order_in_which_they_are_tried() -> None:
-    assert [row.name for row in ENGINE_BACKENDS.values()] == list(ENGINE_BACKENDS) == ["onnxruntime", "tensorrt"]
+    assert (
+        [row.name for row in ENGINE_BACKENDS.values()]
+        == list(ENGINE_BACKENDS)
+        == ["onnxruntime", "openvino", "tensorrt"]
+    )
 
 
 def test_choosing_a_backend_imports_only_that_one(tmp_path: Path) -> None:
     (tmp_path / "m.engine").write_bytes(b"")
     code = (
         "import sys; from reid_edge import open_engine; open_engine(sys.argv[1])\n"
-        "print({'onnxruntime', 'tensorrt', 'cuda', 'pycuda'} & set(sys.modules))"
+        "print({'onnxruntime', 'openvino', 'tensorrt', 'cuda', 'pycuda'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "m.engine")], capture_output=True, text=True, check=True

@@ -141,6 +141,7 @@ def test_the_report_names_all_that_the_figures_depend_on(folder: Path) -> None:
         "threads": 1,
         "sha256": "",
         "nodes": {},
+        "computes": "",
     }
 
 
