@@ -1,11 +1,10 @@
-"""Decoding: an image file or an array to uint8 RGB, HWC, 0..255.
+"""Decoding: an image file to uint8 RGB, HWC, 0..255.
 
 JPEG is decoded by libjpeg-turbo through simplejpeg, to the same pixels as Pillow in a quarter of the time; other
 formats by Pillow. JPEG is read strictly: damage that other readers fill with grey is an error here.
 
-Alpha is dropped, not composited: the background is unknown, and crops from a detector have no alpha. 16-bit images
-become 8-bit by keeping the high byte. EXIF orientation and colour profiles are ignored: crops from a detector have
-neither, and a photograph that has must be converted first.
+Alpha and 16 bits become 8-bit RGB as in arrays (`reid_edge.data.colors`). EXIF orientation and colour profiles are
+ignored: crops from a detector have neither, and a photograph that has must be converted first.
 """
 
 from __future__ import annotations
@@ -15,20 +14,15 @@ import stat
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_edge.errors import ImageError, InputError
+from reid_edge.errors import ImageError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as PillowImage
+from .colors import MAX_PIXELS, check_size, rgb_of_pillow
 
-__all__ = ["MAX_PIXELS", "as_rgb", "decode", "read", "rgb_view"]
-
-MAX_PIXELS = 64_000_000
-"""An image that claims more pixels is refused before it is decoded: a few kilobytes can claim gigabytes."""
+__all__ = ["decode", "read"]
 
 _MAX_FILE_BYTES = 256 << 20
 # The formats that Pillow may try. Its other readers are never needed for crops, and one of them (EPS) runs a program.
@@ -61,42 +55,6 @@ def decode(data: bytes, name: str = "image") -> NDArray[np.uint8]:
     return _by_pillow(data, name)
 
 
-def as_rgb(array: NDArray[Any], name: str = "image", color: str = "rgb") -> NDArray[np.uint8]:
-    """Convert an image array to uint8 [h, w, 3] RGB, always a copy.
-
-    Takes uint8 or uint16 of shape [h, w] or [h, w, 1] (grey), [h, w, 2] (grey, alpha), [h, w, 3] or [h, w, 4]
-    (alpha last). ``color`` "bgr" is for OpenCV's frames. Raises ImageError for anything else: a float
-    has no known scale.
-
-    >>> as_rgb(np.array([[[10, 20, 30]]], np.uint8), color="bgr").tolist()
-    [[[30, 20, 10]]]
-    >>> as_rgb(np.array([[65535, 256]], np.uint16)).tolist()
-    [[[255, 255, 255], [1, 1, 1]]]
-    """
-    return np.array(rgb_view(array, name, color), order="C")
-
-
-def rgb_view(array: NDArray[Any], name: str, color: str) -> NDArray[np.uint8]:
-    """`as_rgb` without the copy where none is needed: the result may share memory with ``array``."""
-    if color not in ("rgb", "bgr"):
-        raise InputError(f"color {color!r} is unknown: give rgb or bgr")
-    if not isinstance(array, np.ndarray):
-        raise ImageError(f"{name} is a {type(array).__name__}: give a path or a numpy array")
-    shape = list(array.shape)
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name} is {array.dtype} {shape}: scale it to 0..255 and convert it to uint8")
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        raise ImageError(f"{name} has shape {shape}: give [height, width] or [height, width, 1 to 4 channels]")
-    _check_size(array.shape[0], array.shape[1], name)
-    if array.dtype == np.uint16:  # the high byte, as Pillow does for 16-bit RGB files
-        array = (array >> np.uint16(8)).astype(np.uint8)
-    if array.shape[2] <= 2:
-        array = np.repeat(array[:, :, :1], 3, axis=2)
-    return array[:, :, 2::-1] if color == "bgr" else array[:, :, :3]
-
-
 def _bytes_of(path: Path | str) -> bytes:
     try:
         found = os.stat(path)
@@ -122,7 +80,7 @@ def _simple_jpeg(data: bytes, name: str) -> NDArray[np.uint8] | None:
         return None
     if colours not in ("YCbCr", "RGB", "Gray"):
         return None
-    _check_size(height, width, name)
+    check_size(height, width, name)
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
@@ -140,9 +98,9 @@ def _by_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(io.BytesIO(data), formats=_FORMATS)
         with opened as image:
-            _check_size(image.height, image.width, name)
+            check_size(image.height, image.width, name)
             image.load()
-            return _rgb_of_pillow(image, name)
+            return rgb_of_pillow(image, name)
     except ImageError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -151,22 +109,3 @@ def _by_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
         raise ImageError(f"{name} is not a readable image (it begins {data[:8]!r}): {_REPLACE}") from None
     except Exception as error:  # on hostile bytes Pillow's readers raise nearly anything
         raise ImageError(f"{name} is a damaged image ({' '.join(str(error).split())}): {_REPLACE}") from None
-
-
-def _rgb_of_pillow(image: PillowImage, name: str) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it to white
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise ImageError(f"{name} holds 32-bit pixels, whose scale is unknown: save it with 8 or 16 bits")
-        return as_rgb(grey.astype(np.uint16), name)
-    if image.mode == "F":
-        raise ImageError(f"{name} holds float pixels, whose scale is unknown: save it with 8 or 16 bits")
-    image.info.pop("transparency", None)  # or converting a palette with alpha warns
-    return np.array(image.convert("RGB"))
-
-
-def _check_size(height: int, width: int, name: str) -> None:
-    if height < 1 or width < 1:
-        raise ImageError(f"{name} is {height}x{width} pixels: {_REPLACE}, or run the detector again")
-    if height * width > MAX_PIXELS:
-        raise ImageError(f"{name} claims {height}x{width} pixels, over {MAX_PIXELS}: {_SMALLER}")

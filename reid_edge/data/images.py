@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.names import require_name
 
-from .decoding import read, rgb_view
+from .colors import cut_rgb
+from .decoding import read
 from .opencv import import_opencv
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = [
     "RESIZES",
@@ -28,8 +32,8 @@ __all__ = [
     "resize",
 ]
 
-Source: TypeAlias = "Path | str | NDArray[np.uint8] | NDArray[np.uint16]"
-"""Where a crop comes from: a file, or an array that `reid_edge.data.decoding.as_rgb` takes."""
+Source: TypeAlias = "Path | str | NDArray[np.uint8] | NDArray[np.uint16] | PillowImage"
+"""Where a crop comes from: a file, or an array or Pillow image that `reid_edge.data.colors.as_rgb` takes."""
 
 RESIZES = ("opencv", "pillow-bilinear")
 """The ways to bring a crop to a model's input size; a ModelCard names one."""
@@ -85,7 +89,7 @@ def crops_of(
 ) -> NDArray[np.uint8]:
     """Bring files and arrays, in any mixture, into one batch: uint8 [N, H, W, 3] RGB; [0, H, W, 3] without any.
 
-    ``color`` is that of the arrays; a file has its own. The batch shares no memory with the arrays.
+    ``color`` is that of the arrays; files and Pillow images have their own. The batch shares no memory with the arrays.
     Raises ImageError that names the unreadable file, or the array by its position counted from ``first``.
     """
     check_method(method)
@@ -94,6 +98,6 @@ def crops_of(
         if isinstance(source, str | Path):
             image = read(source)
         else:
-            image = rgb_view(source, f"image {first + row}", color)
+            image = cut_rgb(source, None, f"image {first + row}", color)
         crops[row] = resize(image, input_hw, method)
     return crops

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid_edge.data import decoding, images
+from reid_edge.data import colors, images
 from reid_edge.errors import ImageError, InputError
 
 RED, GREEN = (200, 40, 90), (20, 180, 60)
@@ -28,8 +28,8 @@ def _noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(InputError, match="give rgb or bgr"):
-        decoding.as_rgb(_noise(2, 2), color="rbg")
+    with pytest.raises(InputError, match="give one of rgb, bgr"):
+        colors.as_rgb(_noise(2, 2), color="rbg")
     with pytest.raises(InputError, match="opencv, pillow-bilinear"):
         images.resize(_noise(2, 2), (4, 4), "bicubic")
     with pytest.raises(InputError, match="opencv, pillow-bilinear"):
@@ -73,7 +73,7 @@ def test_no_result_shares_memory_with_what_the_caller_gave(method: str) -> None:
     kept = right_size.copy()
     for result in (
         images.resize(right_size, (16, 8), method),
-        decoding.as_rgb(right_size),
+        colors.as_rgb(right_size),
         images.crops_of([right_size], (16, 8), method),
     ):
         assert not np.shares_memory(result, right_size)

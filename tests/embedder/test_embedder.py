@@ -113,7 +113,7 @@ def test_frames_of_opencv_are_bgr() -> None:
     red_in_bgr = np.zeros((8, 8, 3), np.uint8)
     red_in_bgr[:, :, 2] = 255
     assert Embedder(ColourEngine()).embed(red_in_bgr, "bgr").tolist() == [[1.0, 0.0, 0.0]]
-    with pytest.raises(InputError, match="give rgb or bgr"):
+    with pytest.raises(InputError, match="give one of rgb, bgr"):
         Embedder(ColourEngine()).embed(red_in_bgr, "GBR")
 
 
@@ -212,8 +212,8 @@ def test_a_bad_source_ends_the_call_with_its_own_name(tmp_path: Path) -> None:
     frames[3] = np.zeros((4, 4))
     with pytest.raises(ImageError, match="image 3 is float64"):  # counted over all batches
         embedder.embed(frames)
-    for wrong in (None, 7, Image.new("RGB", (4, 4))):
-        with pytest.raises(ImageError, match="image 0 is a .*: give a path or a numpy array"):
+    for wrong in (None, 7):
+        with pytest.raises(ImageError, match="image 0 is a .*: give a path, a numpy array or a Pillow image"):
             embedder.embed(wrong)  # type: ignore[arg-type]
     assert threading.active_count() == 1
 
