@@ -94,7 +94,10 @@ def size_hw(image: NDArray[Any] | PillowImage, name: str, color: str) -> tuple[i
 def as_pillow(image: Any) -> PillowImage | None:
     """The image if it is Pillow's, else None. Pillow is not imported: who has such an image has imported it."""
     pillow = sys.modules.get("PIL.Image")
-    return image if pillow is not None and isinstance(image, pillow.Image) else None
+    if pillow is None or not isinstance(image, pillow.Image):
+        return None
+    found: PillowImage = image
+    return found
 
 
 def rgb_of_pillow(image: PillowImage, name: str) -> NDArray[np.uint8]:
@@ -135,7 +138,8 @@ def _checked(array: Any, name: str, color: str) -> NDArray[Any]:
     if array.shape[2] not in _CHANNELS[color]:
         raise ImageError(f"{name} has {array.shape[2]} channels, and {color} has {_CHANNELS[color][0]}: give its color")
     check_size(array.shape[0], array.shape[1], name)
-    return array
+    checked: NDArray[Any] = array
+    return checked
 
 
 def _checked_nv12(array: NDArray[Any], name: str) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from reid_edge.card import ModelCard
 from reid_edge.core.pools import thread_pool
 from reid_edge.core.progress import track
+from reid_edge.data.colors import check_color
 from reid_edge.data.images import Source, check_method, crops_of
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 from reid_edge.errors import InputError
+
+from .boxes import BoxEmbeddings, Boxes, FrameCrops
 
 __all__ = ["Embedder"]
 
@@ -80,27 +84,67 @@ class Embedder:
         """The resize method: the one asked for, else the card's."""
         return self._resize or self.card.resize
 
+    @overload
     def embed(
         self,
         sources: Source | Iterable[Source],
         color: str = "rgb",
         progress: bool = False,
-    ) -> NDArray[np.float32]:
+        *,
+        boxes: Boxes | None = None,
+        details: Literal[False] = False,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed(
+        self,
+        sources: Source | Iterable[Source],
+        color: str = "rgb",
+        progress: bool = False,
+        *,
+        boxes: Boxes,
+        details: Literal[True],
+    ) -> BoxEmbeddings: ...
+
+    def embed(
+        self,
+        sources: Source | Iterable[Source],
+        color: str = "rgb",
+        progress: bool = False,
+        *,
+        boxes: Boxes | None = None,
+        details: bool = False,
+    ) -> NDArray[np.float32] | BoxEmbeddings:
         """Embed crops: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
 
-        ``sources`` are paths of files and arrays that `reid_edge.data.decoding.as_rgb` takes, in any mixture,
-        from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops is [0, D].
-        ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two
+        ``sources`` are paths of files, arrays and Pillow images that `reid_edge.data.colors.as_rgb` takes, in any
+        mixture, from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops
+        is [0, D]. ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two
         batches are in memory at once. ``progress`` shows a bar on standard error.
 
-        Raises ImageError for a source that cannot be read and ModelError for a model that cannot be run;
-        either ends the call without a result.
+        With ``boxes`` the sources are frames, and a row is a box with area inside its frame: [M, D]. For one frame,
+        ``boxes`` are [N, 4], x1, y1, x2, y2 in pixels, or a detector's `reid_edge.embedder.boxes.Boxes`; for several
+        frames, those of each frame in turn. ``details`` gives a `BoxEmbeddings` instead, which knows the frame and the
+        box of each row, and which boxes the frame clips or are too small (`reid_edge.embedder.boxes.MIN_HEIGHT`) to be
+        trusted.
+
+        >>> frame = np.zeros((480, 640, 3), np.uint8)
+        >>> with Embedder(model_file) as embedder:
+        ...     found = embedder.embed(frame, "bgr", boxes=[[80, 40, 190, 300], [-9, 0, -1, 99]], details=True)
+        >>> found, found.kept.tolist()
+        (<BoxEmbeddings: 1 boxes, 24 dimensions, 0 clipped, 0 too small>, [0])
+
+        Raises ImageError for a source that cannot be read, InputError for boxes that are none, and ModelError for a
+        model that cannot be run; each ends the call without a result.
         """
-        engine = self._opened()
-        crops = _as_many(sources)
-        with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
-            parts = [engine.run(images) for images in self._batches(shown, color)]
-        return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+        if boxes is None:
+            if details:
+                raise InputError("details are about boxes: give boxes=")
+            return self._embed(sources, color, progress)
+        check_color(color)
+        crops = FrameCrops(_as_many(sources), [boxes] if _is_one(sources) else boxes, color)
+        embeddings = self._embed(crops, "rgb", progress)
+        return crops.with_embeddings(embeddings) if details else embeddings
 
     def close(self) -> None:
         """Free the model, if the Embedder opened it. Later uses raise InputError."""
@@ -137,6 +181,14 @@ class Embedder:
             self._engine, self._card = engine, engine.card
         return self._engine
 
+    def _embed(self, sources: Source | Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
+        """The embeddings [N, D] of crops."""
+        engine = self._opened()
+        crops = _as_many(sources)
+        with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
+            parts = [engine.run(images) for images in self._batches(shown, color)]
+        return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+
     def _batches(self, sources: Iterable[Source], color: str) -> Iterator[NDArray[np.uint8]]:
         input_hw, resize = self.card.input_hw, self.resize
 
@@ -146,13 +198,16 @@ class Embedder:
         return _one_ahead(prepared, _chunks(sources, min(self._batch, self._opened().max_batch)))
 
 
+def _is_one(sources: Source | Iterable[Source]) -> bool:
+    """Whether this is one image, and not an iterable of them."""
+    if isinstance(sources, np.ndarray):
+        return sources.ndim < 4
+    return isinstance(sources, str | Path) or not isinstance(sources, Iterable)
+
+
 def _as_many(sources: Source | Iterable[Source]) -> Iterable[Source]:
     """An iterable of sources, also for a single image."""
-    if isinstance(sources, np.ndarray):
-        return [sources] if sources.ndim < 4 else list(sources)
-    if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
-        return [sources]
-    return sources
+    return cast(Iterable[Source], [sources] if _is_one(sources) else sources)
 
 
 def _chunks(sources: Iterable[Source], size: int) -> Iterator[tuple[int, list[Source]]]:
