@@ -109,3 +109,25 @@ def test_an_array_that_is_no_image_is_named_by_its_place() -> None:
         images.crops_of(sources, (8, 8))
     with pytest.raises(ImageError, match="image 33 is float64"):
         images.crops_of(sources, (8, 8), first=32)
+
+
+@pytest.mark.parametrize("method", images.RESIZES)
+@pytest.mark.parametrize("size", [(60, 30), (20, 9)])
+def test_strides_change_no_pixel(method: str, size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (50, 40, 4), np.uint8)
+    bgr = np.ascontiguousarray(frame[:, :, :3])
+    for view in (
+        bgr[5:45, 3:33],
+        bgr[5:45, 3:33, ::-1],
+        frame[5:45, 3:33, 2::-1],
+        frame[5:45, 3:33, :3],
+        bgr[45:5:-1, 33:3:-1],
+        bgr[::-1][5:45, 3:33, ::-1],
+        bgr[::2, ::3],
+        np.asfortranarray(bgr),
+        np.broadcast_to(frame[:, :, :1], (50, 40, 3)),
+        bgr[:1, 3:33, ::-1],
+        bgr[5:45, :1],
+    ):
+        expected = images.resize(np.array(view, order="C"), size, method)
+        np.testing.assert_array_equal(images.resize(view, size, method), expected)
