@@ -32,24 +32,27 @@ _SMALLER = "give crops, not whole photographs"
 _opening = threading.Lock()  # Pillow's warning of many pixels is caught by filters that all threads share
 
 
-def read(path: Path | str) -> NDArray[np.uint8]:
+def read(path: Path | str, at_least_hw: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Read an image file: uint8 [h, w, 3] RGB.
 
-    Raises ImageError when the file is missing, empty, damaged or not an image.
+    With ``at_least_hw`` (height, width) a JPEG may come out smaller than it is, at half its size or less, and at least
+    as large as that: see `decode`. Raises ImageError when the file is missing, empty, damaged or not an image.
     """
-    return decode(_bytes_of(path), str(path))
+    return decode(_bytes_of(path), str(path), at_least_hw)
 
 
-def decode(data: bytes, name: str = "image") -> NDArray[np.uint8]:
+def decode(data: bytes, name: str = "image", at_least_hw: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, BMP, WebP, TIFF, PPM or GIF file held in memory: uint8 [h, w, 3] RGB.
 
-    Grey, palette, 16-bit and CMYK files become 8-bit RGB; ``name`` names the image in errors. Raises
-    ImageError when the data is damaged, is not an image, or claims over `MAX_PIXELS`.
+    Grey, palette, 16-bit and CMYK files become 8-bit RGB; ``name`` names the image in errors. With ``at_least_hw`` a
+    JPEG twice as large or more is decoded by a smaller inverse transform to the smallest size that is no smaller:
+    libjpeg scales by eighths, and those above one half take longer than none. Raises ImageError when the data is
+    damaged, is not an image, or claims over `MAX_PIXELS`.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): {_REPLACE}")
     if data.startswith(b"\xff\xd8"):
-        image = _simple_jpeg(data, name)
+        image = _simple_jpeg(data, name, at_least_hw or (0, 0))
         if image is not None:
             return image
     return _by_pillow(data, name)
@@ -70,7 +73,7 @@ def _bytes_of(path: Path | str) -> bytes:
         raise ImageError(f"{path} cannot be read ({error}): check the path and its permissions") from None
 
 
-def _simple_jpeg(data: bytes, name: str) -> NDArray[np.uint8] | None:
+def _simple_jpeg(data: bytes, name: str, at_least_hw: tuple[int, int]) -> NDArray[np.uint8] | None:
     """Decode by simplejpeg, or None for a JPEG that Pillow must decode: CMYK, YCCK, an unreadable header."""
     import simplejpeg
 
@@ -82,7 +85,9 @@ def _simple_jpeg(data: bytes, name: str) -> NDArray[np.uint8] | None:
         return None
     check_size(height, width, name)
     try:
-        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "RGB", min_height=at_least_hw[0], min_width=at_least_hw[1], min_factor=2, strict=True
+        )
     except ValueError as error:
         raise ImageError(f"{name} is a damaged JPEG ({error}): {_REPLACE}") from None
     return image
