@@ -99,6 +99,7 @@ class Resize(Choice):
 
     OPENCV = "opencv"
     PILLOW_BILINEAR = "pillow-bilinear"
+    OPENCV_FAST = "opencv-fast"
 
 
 class FitOn(Choice):

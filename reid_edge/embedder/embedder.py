@@ -8,16 +8,15 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
-from reid_edge.core.names import require_name
 from reid_edge.core.pools import thread_pool
 from reid_edge.core.progress import track
-from reid_edge.data.frames import FRAME_COLORS
+from reid_edge.data.colors import check_color
 from reid_edge.data.images import Source, check_method, crops_of
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
@@ -25,7 +24,7 @@ from reid_edge.engines.registry import open_engine
 from reid_edge.errors import InputError
 
 from .batching import BatchPolicy
-from .boxes import BoxEmbeddings, cut_frames
+from .boxes import BoxEmbeddings, Boxes, FrameCrops
 from .flow import stream_embeddings
 from .stream import StreamItem, StreamResult, prepare_item
 
@@ -35,9 +34,9 @@ __all__ = ["Embedder"]
 class Embedder:
     """Embeds files, arrays and frames with one model.
 
-    >>> frame = np.zeros((480, 640, 3), np.uint8)  # a video frame, with two detections: left, top, right, bottom
+    >>> frame = np.zeros((480, 640, 3), np.uint8)  # a video frame, with two detections
     >>> with Embedder(model_file) as embedder:
-    ...     embeddings = embedder.embed(frame, boxes=[[80, 40, 190, 300], [300, 60, 400, 290]], color="bgr")
+    ...     embeddings = embedder.embed([frame[40:300, 80:190], frame[60:290, 300:400]])
     >>> embeddings.shape, embeddings.dtype
     ((2, 24), dtype('float32'))
 
@@ -93,21 +92,21 @@ class Embedder:
     def embed(
         self,
         sources: Source | Iterable[Source],
-        color: str = ...,
-        progress: bool = ...,
+        color: str = "rgb",
+        progress: bool = False,
         *,
-        boxes: Any = ...,
-        details: Literal[False] = ...,
+        boxes: Boxes | None = None,
+        details: Literal[False] = False,
     ) -> NDArray[np.float32]: ...
 
     @overload
     def embed(
         self,
         sources: Source | Iterable[Source],
-        color: str = ...,
-        progress: bool = ...,
+        color: str = "rgb",
+        progress: bool = False,
         *,
-        boxes: Any,
+        boxes: Boxes,
         details: Literal[True],
     ) -> BoxEmbeddings: ...
 
@@ -117,37 +116,39 @@ class Embedder:
         color: str = "rgb",
         progress: bool = False,
         *,
-        boxes: Any = None,
+        boxes: Boxes | None = None,
         details: bool = False,
     ) -> NDArray[np.float32] | BoxEmbeddings:
-        """Embed crops, or the boxes of frames: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
+        """Embed crops: float32 [N, D], rows of L2 norm 1, in the order given; the caller's own.
 
-        ``sources`` are paths of files, arrays and Pillow images that `reid_edge.data.decoding.as_rgb` takes, in any
-        mixture, from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops is
-        [0, D]. ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two batches
-        are in memory at once. ``progress`` shows a bar on standard error.
+        ``sources`` are paths of files, arrays and Pillow images that `reid_edge.data.colors.as_rgb` takes, in any
+        mixture, from any iterable; or one array [N, h, w, 3]; or a single crop, for [1, D]. The result without crops
+        is [0, D]. ``color`` is that of the arrays ("bgr" for OpenCV's frames). However many there are, about two
+        batches are in memory at once. ``progress`` shows a bar on standard error.
 
-        With ``boxes``, ``sources`` is a frame, and each box with area inside it gives a row; or several frames, with
-        boxes for each. See `reid_edge.embedder.boxes.read_boxes` for what boxes may be, `cut_boxes` for how they are
-        cut, and `reid_edge.data.frames.Frame` for frames and their colours, which include "nv12". With ``details`` the
-        result is a `BoxEmbeddings`, which says which boxes the rows are of.
+        With ``boxes`` the sources are frames, and a row is a box with area inside its frame: [M, D]. For one frame,
+        ``boxes`` are [N, 4], x1, y1, x2, y2 in pixels, or a detector's `reid_edge.embedder.boxes.Boxes`; for several
+        frames, those of each frame in turn. ``details`` gives a `BoxEmbeddings` instead, which knows the frame and the
+        box of each row, and which boxes the frame clips or are too small (`reid_edge.embedder.boxes.MIN_HEIGHT`) to be
+        trusted.
 
-        Raises ImageError for a source that cannot be read, InputError for boxes that are wrong and ModelError for a
-        model that cannot be run; any ends the call without a result.
+        >>> frame = np.zeros((480, 640, 3), np.uint8)
+        >>> with Embedder(model_file) as embedder:
+        ...     found = embedder.embed(frame, "bgr", boxes=[[80, 40, 190, 300], [-9, 0, -1, 99]], details=True)
+        >>> found, found.kept.tolist()
+        (<BoxEmbeddings: 1 boxes, 24 dimensions, 0 clipped, 0 too small>, [0])
+
+        Raises ImageError for a source that cannot be read, InputError for boxes that are none, and ModelError for a
+        model that cannot be run; each ends the call without a result.
         """
-        if boxes is not None:
-            cut = cut_frames(sources, boxes, color)
-            embeddings = self._embed(cut.crops, "rgb", progress)
-            return cut.with_embeddings(embeddings) if details else embeddings
-        if details:
-            raise InputError("details are of boxes: give boxes, or leave details out")
-        return self._embed(_as_many(sources), color, progress)
-
-    def _embed(self, crops: Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
-        engine = self._opened()
-        with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
-            parts = [engine.run(images) for images in self._batches(shown, color)]
-        return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+        if boxes is None:
+            if details:
+                raise InputError("details are about boxes: give boxes=")
+            return self._embed(sources, color, progress)
+        check_color(color)
+        crops = FrameCrops(_as_many(sources), [boxes] if _is_one(sources) else boxes, color)
+        embeddings = self._embed(crops, "rgb", progress)
+        return crops.with_embeddings(embeddings) if details else embeddings
 
     def stream(
         self,
@@ -183,7 +184,7 @@ class Embedder:
             raise InputError(f"a latency of at most {max_latency_ms} ms cannot be kept: give more than 0, or None")
         if max_batch is not None and max_batch < 1:
             raise InputError(f"a batch of {max_batch} takes no crops: give 1 or more")
-        require_name(color, FRAME_COLORS, "color")
+        check_color(color)
         engine = self._opened()
         prepare = partial(prepare_item, input_hw=self.card.input_hw, resize=self.resize, color=color)
         seconds = None if max_latency_ms is None else max_latency_ms / 1e3
@@ -225,6 +226,14 @@ class Embedder:
             self._engine, self._card = engine, engine.card
         return self._engine
 
+    def _embed(self, sources: Source | Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
+        """The embeddings [N, D] of crops."""
+        engine = self._opened()
+        crops = _as_many(sources)
+        with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
+            parts = [engine.run(images) for images in self._batches(shown, color)]
+        return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+
     def _batches(self, sources: Iterable[Source], color: str) -> Iterator[NDArray[np.uint8]]:
         input_hw, resize = self.card.input_hw, self.resize
 
@@ -234,13 +243,16 @@ class Embedder:
         return _one_ahead(prepared, _chunks(sources, min(self._batch, self._opened().max_batch)))
 
 
+def _is_one(sources: Source | Iterable[Source]) -> bool:
+    """Whether this is one image, and not an iterable of them."""
+    if isinstance(sources, np.ndarray):
+        return sources.ndim < 4
+    return isinstance(sources, str | Path) or not isinstance(sources, Iterable)
+
+
 def _as_many(sources: Source | Iterable[Source]) -> Iterable[Source]:
     """An iterable of sources, also for a single image."""
-    if isinstance(sources, np.ndarray):
-        return [sources] if sources.ndim < 4 else list(sources)
-    if isinstance(sources, str | Path) or not isinstance(sources, Iterable):
-        return [sources]
-    return sources
+    return cast(Iterable[Source], [sources] if _is_one(sources) else sources)
 
 
 def _chunks(sources: Iterable[Source], size: int) -> Iterator[tuple[int, list[Source]]]:

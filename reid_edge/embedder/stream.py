@@ -59,7 +59,7 @@ def prepare_item(index: int, item: Any, input_hw: tuple[int, int], resize: str, 
         return Prepared(crops_of([item], input_hw, resize, color, index), np.zeros(1, np.int64), no, no)
     if len(item) != 2:
         raise InputError(f"item {index} is a tuple of {len(item)}: give a crop, or a frame and its boxes")
-    cut = cut_boxes(item[0], item[1], color)
+    cut = cut_boxes(item[0], item[1], color, f"item {index}")
     return Prepared(crops_of(cut.crops, input_hw, resize, "rgb"), cut.kept, cut.clipped, cut.too_small)
 
 

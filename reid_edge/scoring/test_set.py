@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from reid_edge.core.progress import track
 from reid_edge.data.datasets import Dataset, open_dataset
-from reid_edge.data.decoding import read
-from reid_edge.data.images import check_method, resize
+from reid_edge.data.images import check_method, read_crop
 from reid_edge.errors import InputError
 
 __all__ = ["MEMORY_BYTES", "TestSet"]
@@ -83,7 +82,7 @@ class TestSet:
         missing = [path for path in dict.fromkeys(files) if path not in known]
         for path in track(missing, "decoding crops") if progress and missing else missing:
             pixels = self._slot(input_hw)
-            pixels[:] = resize(read(path), input_hw, method)
+            pixels[:] = read_crop(path, input_hw, method)
             pixels.flags.writeable = False
             known[path] = pixels
         return [known[path] for path in files]

@@ -93,7 +93,7 @@ def test_options_stand_under_headings_and_choices_are_spelt(
     headings = re.findall(r"^(\w[\w ]*):$", text, re.M)
     assert headings[0] == "Arguments" and headings[-2:] == ["Options", "Example"]
     assert {"Model", "Data", "Device", "Output"} <= set(headings)
-    assert "--resize opencv|pillow-bilinear\n" in text
+    assert "--resize opencv|pillow-bilinear|opencv-fast\n" in text
     assert text.startswith("Usage: reid-edge eval MODEL --data DATASET [OPTIONS]\n")
     assert re.search(r"--batch N +Crops in a batch\. \[default: 32\]", text)
     assert re.search(r"--data DATASET(?:.|\n)*?\[required\]", text)

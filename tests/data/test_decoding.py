@@ -15,7 +15,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid_edge.data import decoding
+from reid_edge.data import colors, decoding
 from reid_edge.errors import ImageError
 
 RED, GREEN = (200, 40, 90), (20, 180, 60)
@@ -203,11 +203,11 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 def test_arrays_of_every_usual_shape() -> None:
     grey = np.array([[1, 2], [3, 4]], np.uint8)
     for array in (grey, grey[:, :, None], np.dstack([grey, 0 * grey])):
-        assert decoding.as_rgb(array)[1].tolist() == [[3, 3, 3], [4, 4, 4]]
+        assert colors.as_rgb(array)[1].tolist() == [[3, 3, 3], [4, 4, 4]]
     bgra = np.array([[[1, 2, 3, 0]]], np.uint8)
-    assert decoding.as_rgb(bgra).tolist() == [[[1, 2, 3]]]
-    assert decoding.as_rgb(bgra, color="bgr").tolist() == [[[3, 2, 1]]]
-    assert decoding.as_rgb((bgra.astype(np.uint16) << 8) + 200).tolist() == [[[1, 2, 3]]]
+    assert colors.as_rgb(bgra).tolist() == [[[1, 2, 3]]]
+    assert colors.as_rgb(bgra, color="bgr").tolist() == [[[3, 2, 1]]]
+    assert colors.as_rgb((bgra.astype(np.uint16) << 8) + 200).tolist() == [[[1, 2, 3]]]
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_arrays_of_every_usual_shape() -> None:
         (np.zeros((3, 8, 9), np.uint8), "has shape .3, 8, 9."),
         (np.zeros((0, 4, 3), np.uint8), "is 0x4 pixels"),
         (np.zeros((), np.uint8), "has shape"),
-        ([[1]], "is a list: give a path or a numpy array"),
+        ([[1]], "is a list: give a path, a numpy array"),
     ],
 )
 def test_bad_arrays(array: NDArray[np.generic], complaint: str) -> None:
     with pytest.raises(ImageError, match=complaint):
-        decoding.as_rgb(array, "frame 3")
+        colors.as_rgb(array, "frame 3")

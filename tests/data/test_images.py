@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid_edge.data import decoding, images
+from reid_edge.data import colors, decoding, images
 from reid_edge.errors import ImageError, InputError
 
 RED, GREEN = (200, 40, 90), (20, 180, 60)
@@ -29,7 +29,7 @@ def _noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def test_unknown_names_are_told_the_known_ones() -> None:
     with pytest.raises(InputError, match="give one of rgb, bgr"):
-        decoding.as_rgb(_noise(2, 2), color="rbg")
+        colors.as_rgb(_noise(2, 2), color="rbg")
     with pytest.raises(InputError, match="opencv, pillow-bilinear"):
         images.resize(_noise(2, 2), (4, 4), "bicubic")
     with pytest.raises(InputError, match="opencv, pillow-bilinear"):
@@ -73,7 +73,7 @@ def test_no_result_shares_memory_with_what_the_caller_gave(method: str) -> None:
     kept = right_size.copy()
     for result in (
         images.resize(right_size, (16, 8), method),
-        decoding.as_rgb(right_size),
+        colors.as_rgb(right_size),
         images.crops_of([right_size], (16, 8), method),
     ):
         assert not np.shares_memory(result, right_size)
@@ -109,3 +109,59 @@ def test_an_array_that_is_no_image_is_named_by_its_place() -> None:
         images.crops_of(sources, (8, 8))
     with pytest.raises(ImageError, match="image 33 is float64"):
         images.crops_of(sources, (8, 8), first=32)
+
+
+@pytest.mark.parametrize("method", images.RESIZES)
+@pytest.mark.parametrize("size", [(60, 30), (20, 9)])
+def test_strides_change_no_pixel(method: str, size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(5).integers(0, 256, (50, 40, 4), np.uint8)
+    bgr = np.ascontiguousarray(frame[:, :, :3])
+    for view in (
+        bgr[5:45, 3:33],
+        bgr[5:45, 3:33, ::-1],
+        frame[5:45, 3:33, 2::-1],
+        frame[5:45, 3:33, :3],
+        bgr[45:5:-1, 33:3:-1],
+        bgr[::-1][5:45, 3:33, ::-1],
+        bgr[::2, ::3],
+        np.asfortranarray(bgr),
+        np.broadcast_to(frame[:, :, :1], (50, 40, 3)),
+        bgr[:1, 3:33, ::-1],
+        bgr[5:45, :1],
+    ):
+        expected = images.resize(np.array(view, order="C"), size, method)
+        np.testing.assert_array_equal(images.resize(view, size, method), expected)
+
+
+def test_opencv_fast_halves_and_then_reads_every_pixel_that_is_left() -> None:
+    image = _noise(61, 33)
+    halves = image[:60, :32].reshape(30, 2, 16, 2, 3).astype(int).sum((1, 3))  # 61 -> 30 is under 2 x 16, 33 -> 16 too
+    expected = images.resize(((halves + 2) // 4).astype(np.uint8), (16, 16), "opencv-fast")
+    np.testing.assert_array_equal(images.resize(image, (16, 16), "opencv-fast"), expected)
+    for line in range(31):  # of 31 to 16, no row and no column goes unseen
+        alone = np.zeros((31, 31, 3), np.uint8)
+        alone[line] = 255
+        assert images.resize(alone, (16, 16), "opencv-fast").any()
+        assert images.resize(alone.swapaxes(0, 1), (16, 16), "opencv-fast").any()
+
+
+def test_opencv_fast_is_opencv_where_nothing_shrinks_and_along_one_axis_alone() -> None:
+    image = _noise(40, 20)
+    for size in ((40, 20), (41, 20), (256, 128)):
+        np.testing.assert_array_equal(images.resize(image, size, "opencv-fast"), images.resize(image, size, "opencv"))
+    means = image.reshape(10, 4, 20, 3).mean(1)
+    np.testing.assert_allclose(images.resize(image, (10, 20), "opencv-fast"), means, atol=1.5)
+
+
+@pytest.mark.parametrize(("size", "decoded"), [((128, 64), (48, 24)), ((78, 40), (78, 40)), ((80, 40), (40, 20))])
+def test_opencv_fast_decodes_large_jpegs_at_a_reduced_size(
+    size: tuple[int, int], decoded: tuple[int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "large.jpg"
+    Image.fromarray(_two_colours(*size)).save(path, quality=95)
+    assert decoding.read(path, (40, 20)).shape[:2] == decoded
+    fast, exact = (images.read_crop(path, (40, 20), method).astype(int) for method in ("opencv-fast", "opencv"))
+    assert np.abs(fast - exact).max() <= 40 and np.abs(fast - exact).mean() < 1  # where the two colours meet
+    assert decoding.read(path).shape[:2] == size
+    Image.fromarray(_two_colours(*size)).save(path.with_suffix(".png"))
+    assert decoding.read(path.with_suffix(".png"), (40, 20)).shape[:2] == size

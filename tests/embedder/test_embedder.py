@@ -213,7 +213,7 @@ def test_a_bad_source_ends_the_call_with_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="image 3 is float64"):  # counted over all batches
         embedder.embed(frames)
     for wrong in (None, 7):
-        with pytest.raises(ImageError, match="image 0 is a .*: give a path or a numpy array"):
+        with pytest.raises(ImageError, match="image 0 is a .*: give a path, a numpy array or a Pillow image"):
             embedder.embed(wrong)  # type: ignore[arg-type]
     assert threading.active_count() == 1
 
@@ -310,3 +310,96 @@ def test_a_real_crop_is_closest_to_itself_from_its_file_or_as_a_frame(model: Pat
         frames = embedder.embed([decoding.read(path)[:, :, ::-1] for path in paths], "bgr")
     np.testing.assert_allclose(files, frames, atol=1e-6)
     assert ((files @ frames.T).argmax(axis=1) == np.arange(40)).all()
+
+
+BOXES = [(2, 1, 8, 18), (-4.0, 3.2, 5.4, 30), (10, 0, 20, 20), (0, 0, 3, 3)]
+CUTS = [(1, 18, 2, 8), (3, 20, 0, 5), (0, 3, 0, 3)]
+"""What is inside a frame of 20 x 10, as top, bottom, left, right; the third box is right of it."""
+
+
+def _cut(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [frame[top:bottom, left:right] for top, bottom, left, right in CUTS]
+
+
+def test_boxes_of_a_frame_are_embedded_as_their_crops() -> None:
+    frame = _frames(1)[0]
+    embedder = Embedder(ColourEngine(), batch=2)
+    expected = _expected(_cut(frame))
+    np.testing.assert_array_equal(embedder.embed(frame, boxes=BOXES), expected)
+    np.testing.assert_array_equal(embedder.embed(frame[:, :, ::-1], "bgr", boxes=np.array(BOXES)), expected)
+    np.testing.assert_array_equal(embedder.embed(Image.fromarray(frame), "bgr", boxes=BOXES), expected)
+    found = embedder.embed(frame, boxes=BOXES, details=True)
+    np.testing.assert_array_equal(found.embeddings, expected)
+    assert (found.kept.tolist(), found.frame.tolist()) == ([0, 1, 3], [0, 0, 0])
+    assert (found.clipped.tolist(), found.too_small.tolist()) == ([False, True, False], [True, True, True])
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_boxes_of_several_frames_say_which_frame_each_row_is_from(stacked: bool) -> None:
+    frames = _frames(3)
+    embedder = Embedder(ColourEngine(), batch=2)
+    boxes = [BOXES[:1], [], BOXES]
+    given: Any = np.stack(frames) if stacked else iter(frames)
+    found = embedder.embed(given, boxes=iter(boxes), details=True)
+    np.testing.assert_array_equal(found.embeddings, _expected([_cut(frames[0])[0], *_cut(frames[2])]))
+    assert (found.frame.tolist(), found.kept.tolist()) == ([0, 2, 2, 2], [0, 0, 1, 3])
+
+
+@pytest.mark.parametrize(("frames", "boxes"), [(np.zeros((4, 4, 3), np.uint8), []), ([], []), (iter(()), iter(()))])
+def test_no_boxes_give_no_rows(frames: Any, boxes: Any) -> None:
+    embedder = Embedder(ColourEngine())
+    assert embedder.embed(frames, boxes=boxes).shape == (0, 3)
+    found = Embedder(ColourEngine()).embed([], boxes=[], details=True)
+    assert found.embeddings.shape == (0, 3) and found.embeddings.dtype == np.float32
+    for each in (found.frame, found.kept, found.clipped, found.too_small):
+        assert each.shape == (0,)
+
+
+def test_boxes_that_are_wrong_end_the_call_with_their_frame() -> None:
+    frames, embedder = _frames(2), Embedder(ColourEngine())
+    for boxes, message in [
+        ([BOXES, [(0, 0, 1, float("nan"))]], "box 0 of frame 1, .* is not finite"),
+        ([BOXES], "there are more frames than the first 1: give every frame its boxes"),
+        ([BOXES] * 3, "there are more boxes than the first 2: give every frame its boxes"),
+        (BOXES, r"the boxes of frame 0 are int64 \[4\]: give numbers"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            embedder.embed(frames, boxes=boxes)
+    with pytest.raises(InputError, match="box 0 of frame 0"):
+        embedder.embed(frames[0], boxes=[(5, 5, 1, 9)])
+    with pytest.raises(ImageError, match="frame 1 is float64"):
+        embedder.embed([frames[0], np.zeros((4, 4))], boxes=[BOXES, BOXES])
+    with pytest.raises(InputError, match="details are about boxes: give boxes="):
+        embedder.embed(frames, details=True)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="color 'GBR' is unknown"):
+        embedder.embed(frames, "GBR", boxes=[[], []])
+    assert threading.active_count() == 1
+
+
+def test_a_crop_gives_the_same_embedding_by_every_way_in(model: Path, tmp_path: Path) -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (120, 90, 3), np.uint8)
+    boxes = [(5, 10, 45, 110), (40, 0, 90, 120), (8, 9, 24, 41)]
+    crops = [frame[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file, crop in zip(files, crops, strict=True):
+        Image.fromarray(crop).save(file)
+    bgra = np.concatenate([frame[:, :, ::-1], frame[:, :, :1]], axis=2)
+    with Embedder(model, threads=1) as embedder:
+        expected = embedder.embed(files)
+        assert len(np.unique(expected, axis=0)) == 3
+        ways: list[Any] = [
+            embedder.embed(crops),
+            embedder.embed([np.ascontiguousarray(crop) for crop in crops]),
+            embedder.embed([Image.open(file) for file in files]),
+            embedder.embed([crop[:, :, ::-1] for crop in crops], "bgr"),
+            embedder.embed(frame, boxes=boxes),
+            embedder.embed(frame[:, :, ::-1], "bgr", boxes=boxes),
+            embedder.embed(np.ascontiguousarray(frame[:, :, ::-1]), "bgr", boxes=boxes),
+            embedder.embed(bgra, "bgra", boxes=boxes),
+            embedder.embed(np.asfortranarray(frame), boxes=boxes),
+            embedder.embed([frame] * 3, boxes=[[box] for box in boxes]),
+        ]
+        for found in ways:
+            np.testing.assert_array_equal(found, expected)  # bit for bit: the same pixels in a batch of the same size
+        alone = [embedder.embed(frame, boxes=[box]) for box in boxes]
+        np.testing.assert_allclose(np.concatenate(alone), expected, atol=1e-6)

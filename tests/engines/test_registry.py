@@ -68,7 +68,7 @@ def test_providers_are_onnx_runtimes(model: Path, tmp_path: Path) -> None:
 def test_an_unknown_or_unsuited_backend_is_refused_with_the_list(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"'onnx' is unknown: give one of onnxruntime \(\.onnx; pip install onnxruntime\), openvino .*, tensorrt \(",
+        match=r"'onnx' is unknown: give one of onnxruntime \(.*, tensorrt \(\.engine",
     ):
         open_engine(model, backend="onnx")
     with pytest.raises(

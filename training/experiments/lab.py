@@ -139,9 +139,9 @@ class _EmbedsOnce(Embedder):
 
     _kept: NDArray[np.float32] | None = None
 
-    def _embed(self, crops: Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
+    def _embed(self, sources: Source | Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
         if self._kept is None:
-            self._kept = super()._embed(crops, color, progress)
+            self._kept = super()._embed(sources, color, progress)
         return self._kept
 
 

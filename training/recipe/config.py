@@ -98,7 +98,7 @@ class TrainConfig:
     identities_per_batch: int = _setting(16, "P, over all processes", heading="batches")
     crops_per_identity: int = _setting(4, "K")
     input_hw: tuple[int, int] = _setting((256, 128), "height and width", heading="images")
-    resize: str = _setting("opencv", "opencv or pillow-bilinear")
+    resize: str = _setting("opencv", "opencv, pillow-bilinear or opencv-fast")
     flip: float = _setting(0.5, "probability of a horizontal flip")
     pad: int = _setting(10, "zero-pad by this on every side and crop back at random")
     erase: float = _setting(0.5, "probability of random erasing")
