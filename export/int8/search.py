@@ -39,6 +39,8 @@ __all__ = ["Judge", "Judgement", "search_layers"]
 
 _QAT = "fine-tune with train --qat, or leave --int8 out (precisions=)"
 
+_NO_CHOICE = "INT8 passes with no choice of layers in float that leaves it half of the multiply-accumulates"
+
 _FIGURES = tuple(one.name for one in fields(Thresholds) if one.name != "remedy")
 
 _RANKING_CROPS = 64
@@ -132,7 +134,7 @@ class _Search:
             count = self._search()
         if count is None:
             reason = self.unfit or first.refused.replace(self.limits.remedy, _QAT)
-            self.refused = f"INT8 passes with no choice of layers in float that leaves it half of the multiply-accumulates: {reason}"
+            self.refused = f"{_NO_CHOICE}: {reason}"
             return self.plan
         self.refused = ""
         return self._plan(count)
@@ -255,6 +257,7 @@ def _fewest_above(low: int, high: int, holds: Callable[[int], bool]) -> int | No
     while low < high:
         tried = min(low + step, high)
         if holds(tried):
-            return _fewest(low + 1, tried, lambda n: n == tried or holds(n))
+            below = _fewest(low + 1, tried - 1, holds)
+            return tried if below is None else below
         low, step = tried, 2 * step
     return None
