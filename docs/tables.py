@@ -460,7 +460,6 @@ QAT = {
 
 QAT_MERGED = {
     "ft-merged-qat": ("ft", {"weights": "OSNet x0.25, fine-tuned", "precision": "INT8, `gpu-latency`"}),
-    "msmt17-merged-qat": ("msmt17", {"weights": "OSNet x0.25, MSMT17", "precision": "INT8, `gpu-latency`"}),
 }
 SEARCHED = {
     "demo": "MobileNetV3-Large, the demonstration's",
