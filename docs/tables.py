@@ -227,7 +227,7 @@ def _searches(work: Path) -> Rows:
 
 
 def _magnitudes(work: Path) -> Rows:
-    """How large the values are that the last convolution reads of each of 512 drawn crops, with and without triplets."""
+    """How large the values are that the last convolution reads of each of 512 drawn crops, by loss."""
     import numpy as np
 
     from reid_edge.export.graph.io import read_fp32
