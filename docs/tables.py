@@ -188,6 +188,66 @@ def _precisions(models: Mapping[str, tuple[str, dict[str, str]]]) -> Callable[[P
     return rows
 
 
+def _trained_for_int8(models: Mapping[str, tuple[str, dict[str, str]]]) -> Callable[[Path], Rows]:
+    """A row for each INT8 file of a model trained for it, and what it loses against the FP32 file before that."""
+
+    def rows(work: Path) -> Rows:
+        from reid_edge.api.evaluate import evaluate
+        from reid_edge.export.parity.limits import THRESHOLDS
+        from reid_edge.export.parity.scores import score_loss
+        from reid_edge.scoring.test_set import TestSet
+
+        found = _precisions({name: ("int8", titles) for name, (_, titles) in models.items()})(work)
+        with TestSet.open(work / "market1501-dev") as data:
+            for name, (before, _) in models.items():
+                pair = (work / "models" / file for file in (f"{before}_fp32.onnx", f"{name}_int8.onnx"))
+                base, int8 = (evaluate(path, data, threads=1).metrics for path in pair)
+                lost = score_loss(base, int8, THRESHOLDS["int8"]).to_dict()
+                found[f"{name}-int8"] |= {"mAP lost": _interval(lost["mAP"]), "R1 lost": _interval(lost["rank1"])}
+        return found
+
+    return rows
+
+
+def _searches(work: Path) -> Rows:
+    """A row for each set of layers in float that `export --int8 --json` tried, in their order."""
+    found: Rows = {}
+    for key, title in SEARCHED.items():
+        (file,) = (each for each in _json(work / f"search-{key}.json")["files"] if each["precision"] == "int8")
+        for i, trial in enumerate(file["int8"]["trials"]):
+            found[f"{key}-{i}"] = {
+                "weights": "" if i else title,
+                "layers in float": trial["in_float"],
+                "INT8, % of MACs": 100 * trial["share"],
+                "cosine": [trial[each] for each in ("cosine_min", "cosine_p1", "cosine_mean")],
+                "mAP lost": None if trial["map_lost"] is None else 100 * trial["map_lost"],
+                "verdict": trial["verdict"].replace("_", " "),
+            }
+    return found
+
+
+def _magnitudes(work: Path) -> Rows:
+    """How large the values are that the last convolution reads of each of 512 drawn crops, by loss."""
+    import numpy as np
+
+    from reid_edge.export.graph.io import read_fp32
+    from reid_edge.export.graph.session import open_session
+    from reid_edge.export.parity.crops import parity_crops
+
+    found: Rows = {}
+    for key, name, title in (("demo", "demo", "no"), ("triplets", "mobilenet-triplets", "yes")):
+        graph, card = read_fp32(work / "models" / f"{name}_fp32.onnx")
+        (node,) = list(graph.layers.values())[-1]
+        session = open_session(graph.with_outputs([node.input[0]]), 1)
+        crops = parity_crops(card, work / "demo" / "people")
+        maps = np.concatenate([session.run(None, {"images": crops[i : i + 32]})[-1] for i in range(0, len(crops), 32)])
+        largest = np.abs(maps).max(axis=(1, 2, 3))  # [N]
+        scores = next(f for f in _json(work / f"search-{key}.json")["files"] if f["precision"] == "fp32")["metrics"]
+        percentiles = {title: float(np.percentile(largest, p)) for title, p in PERCENTILES.items()}
+        found[key] = {"triplet loss": title, **_scores(scores), **percentiles}
+    return found
+
+
 def _imported(work: Path) -> Rows:
     """A file of another project: as it was imported, beside its original, and in the other precisions."""
     made, scores = (_json(work / f"imported-{each}.json") for each in ("fp32", "eval"))
@@ -395,6 +455,26 @@ QAT = {
     "osnet20-qat osnet": ("int8", {"weights": "OSNet x0.25, fine-tuned"}),
     "plain-qat mobilenet": ("int8", {"weights": "MobileNetV3-Large, 30 epochs"}),
     "r50-qat resnet": ("int8", {"weights": "ResNet50 (BoT), distilled"}),
+}
+
+
+QAT_MERGED = {
+    "ft-merged-qat": ("ft", {"weights": "OSNet x0.25, fine-tuned", "precision": "INT8, `gpu-latency`"}),
+}
+SEARCHED = {
+    "demo": "MobileNetV3-Large, the demonstration's",
+    "triplets": "the same, trained with the triplet loss too",
+    "hardly": "MobileNetV3-Large, one epoch",
+    "r50": "ResNet50 (BoT), one epoch",
+}
+PERCENTILES = {"largest value of a crop, median": 50, "95th percentile": 95, "99th percentile": 99, "maximum": 100}
+SEARCH = {
+    "weights": "",
+    "layers in float": "d",
+    "INT8, % of MACs": ".0f",
+    "cosine": ".5f",
+    "mAP lost": ".2f",
+    "verdict": "",
 }
 
 
@@ -606,6 +686,9 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "precisions-msmt17": (LOSSES, _precisions(MSMT17)),
     "imported": (LOSSES, _imported),
     "qat": (LOSSES, _precisions(QAT)),
+    "qat-merged": (LOSSES, _trained_for_int8(QAT_MERGED)),
+    "int8-search": (SEARCH, _searches),
+    "triplets": ({"triplet loss": "", "R1": ".1f", "mAP": ".1f", **dict.fromkeys(PERCENTILES, ".0f")}, _magnitudes),
     "residuals": (
         {
             "model": "",

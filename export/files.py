@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,8 @@ from .report import Exported
 from .source import ExportData, ExportSource
 
 __all__ = ["formed_sources", "paths_of", "resolved_int8", "write_files"]
+
+logger = logging.getLogger(__name__)
 
 
 def write_files(
@@ -54,6 +57,8 @@ def write_files(
             rows.append(_int8_written(form.source, path, plan, int8, write))
         else:
             rows.append(write(int8))
+        if not rows[-1].refused:
+            logger.info("wrote %s", path)
         if precision == "fp32" and rows[-1].metrics:
             base = rows[-1].metrics
         if precision == "fp32" and rows[-1].refused:

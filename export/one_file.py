@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,8 +34,6 @@ from .report import Exported
 from .source import ExportData, ExportSource
 
 __all__ = ["TooLossyError", "graph_of", "score_file", "write_file"]
-
-logger = logging.getLogger(__name__)
 
 _CPU = ["CPUExecutionProvider"]
 _BATCH = 32
@@ -74,7 +71,6 @@ def write_file(
         if path.exists():
             error = type(error)(f"{error} (the {path.name} that was there before is untouched)")
         return replace(row, seconds=time.perf_counter() - started, refused=error)
-    logger.info("wrote %s", path)
     cost = graph_cost(draft.graph)
     return replace(row, bytes=path.stat().st_size, seconds=time.perf_counter() - started, cost=cost)
 

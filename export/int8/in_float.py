@@ -64,7 +64,8 @@ class Int8Layers:
         """How much of the file is in INT8, and what the search added to float, in a few words."""
         added = sum(why.startswith(LOSES_ALONE) for why in self.why.values())
         searched = f", {added} of them found by search ({self.cost()})" if len(self.trials) > 1 else ""
-        share = f"{self.share:.0%} of its multiply-accumulates are in INT8"
+        half = ", less than the half that makes a file INT8" if self.share < HALF else ""
+        share = f"{self.share:.0%} of its multiply-accumulates are in INT8{half}"
         clipped = f"; {len(self.unclipped)} layers do not clip their inputs" if self.unclipped else ""
         return f"{share}, and {len(self.why)} layers in float{searched}{clipped}"
 

@@ -7,7 +7,8 @@
 3. What they lose then ranks them. Those that lose most go to float first, as long as half of the multiply-accumulates
    stay in INT8: a file with less is not called INT8.
 4. Bisection finds the fewest that agree with the FP32 model on all crops, and the file of these is written and judged.
-   Where it is refused, by its scores say, bisection goes on above with the whole judgement.
+   Where it is refused, by its scores say, files with 1, 3, 7, ... more layers in float are judged until one passes,
+   and bisection goes on below that one.
 
 Bisection takes it that more layers in float lose less. Where errors cancel that is not so, and a set with one layer
 fewer might pass too; what is found has passed every gate in any case.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ from .sensitivity import Loss, losses_alone
 __all__ = ["Judge", "Judgement", "search_layers"]
 
 _QAT = "fine-tune with train --qat, or leave --int8 out (precisions=)"
+
+_NO_CHOICE = "INT8 passes with no choice of layers in float that leaves it half of the multiply-accumulates"
+
+_FIGURES = tuple(one.name for one in fields(Thresholds) if one.name != "remedy")
 
 _RANKING_CROPS = 64
 """Each layer alone: 60 layers on 64 crops cost what 8 sets of layers cost on the 512 that files are compared on."""
@@ -109,6 +114,7 @@ class _Search:
     tried: dict[int, Trial] = field(default_factory=dict)
     runs: int = 0
     refused: str = ""
+    unfit: str = ""  # why a file was refused that would not pass with more layers in float either
 
     def run(self) -> Int8Plan:
         """The plan of the file that passed; the first one, and ``refused``, where none did."""
@@ -127,10 +133,8 @@ class _Search:
         with phase("searching the layers that INT8 must leave in float"):
             count = self._search()
         if count is None:
-            self.refused = (
-                f"INT8 passes with no choice of layers in float that leaves it half of the multiply-accumulates: "
-                f"{first.refused.replace(self.limits.remedy, _QAT)}"
-            )
+            reason = self.unfit or first.refused.replace(self.limits.remedy, _QAT)
+            self.refused = f"{_NO_CHOICE}: {reason}"
             return self.plan
         self.refused = ""
         return self._plan(count)
@@ -146,7 +150,7 @@ class _Search:
         fewest = _fewest(0 if self.plan.unclipped else 1, len(self.ranked), self._agrees)
         if fewest is None or self._passes(fewest):
             return fewest
-        return _fewest(fewest + 1, len(self.ranked), self._passes)
+        return _fewest_above(fewest, len(self.ranked), self._passes)
 
     def _losses(self) -> list[Loss]:
         """What each layer loses alone, the worst first, after the plan has taken the better activation ranges."""
@@ -191,6 +195,8 @@ class _Search:
         if not self._agrees(count):
             return False
         judged = self.judge(self._plan(count))
+        if judged.refused and not judged.is_lossy:
+            self.unfit = judged.refused
         self.trials.remove(self.tried[count])
         self._note(count, judged.agreement or self.tried[count], judged)
         return not judged.refused
@@ -204,7 +210,8 @@ class _Search:
         elif judged.map_lost is not None:
             verdict = "mAP"
         else:
-            verdict = ", ".join(outside(figures, self.limits) if isinstance(figures, Comparison) else ()) or "refused"
+            failed = outside(figures, self.limits) if isinstance(figures, Comparison) else ()
+            verdict = ", ".join(failed or [name for name in _FIGURES if name in judged.refused]) or "refused"
         plan = self._plan(count)
         self.tried[count] = Trial(
             len(plan.kept),
@@ -235,3 +242,22 @@ def _fewest(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return low
+
+
+def _fewest_above(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
+    """Like `_fewest` of ``low + 1`` to ``high``, asked from below: for answers near ``low`` where asking is dear.
+
+    >>> asked = []
+    >>> _fewest_above(10, 45, lambda n: asked.append(n) or n >= 13), asked
+    (13, [11, 13, 12])
+    >>> _fewest_above(1, 4, lambda n: n >= 4), _fewest_above(1, 4, lambda n: False), _fewest_above(4, 4, bool)
+    (4, None, None)
+    """
+    step = 1
+    while low < high:
+        tried = min(low + step, high)
+        if holds(tried):
+            below = _fewest(low + 1, tried - 1, holds)
+            return tried if below is None else below
+        low, step = tried, 2 * step
+    return None

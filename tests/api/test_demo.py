@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,16 @@ import pytest
 from reid_edge.api.demo import advise_demo, demo_config, run_demo
 from reid_edge.errors import InputError, Stopped
 from reid_edge.training.run_record import RunRecord
+
+
+@pytest.mark.long
+def test_the_demonstration_ends_with_an_int8_file(tmp_path: Path) -> None:
+    """From drawn people to a file that passed every gate, with at least half of its multiply-accumulates in INT8."""
+    run_demo(tmp_path / "demo", show=lambda table: None)
+    assert (tmp_path / "demo" / "models" / "mobilenetv3_large_int8.onnx").exists()
+    files = json.loads((tmp_path / "demo" / "demo.json").read_text())["export"]["files"]
+    (int8,) = (file for file in files if file["precision"] == "int8")
+    assert int8["refused"] is None and int8["int8"]["share"] >= 0.5 and int8["parity"]["cosine_min"] >= 0.85
 
 
 def test_without_torch_nobody_is_drawn(tmp_path: Path) -> None:

@@ -136,6 +136,16 @@ def test_layers_that_were_named_are_not_searched(planted: Graph, compared: Expor
     assert set(layers.why.values()) == {"--keep (keep=)"}
 
 
+def test_a_file_of_named_layers_says_when_less_than_half_is_in_int8(compared: ExportData, tmp_path: Path) -> None:
+    graph = network(random_weights())
+    few, most = (
+        exported(graph, compared, tmp_path / keep[0], int8=replace(INT8, keep=keep))[1]
+        for keep in (("backbone.conv1", "default"), ("default",))
+    )
+    assert "% of its multiply-accumulates are in INT8, less than the half that makes a file INT8" in few.summary()
+    assert "less than" not in most.summary()
+
+
 def test_an_overflow_is_not_searched(compared: ExportData, tmp_path: Path) -> None:
     """What FP16 cannot hold stays so with more layers in it."""
     weights = random_weights()
@@ -143,6 +153,20 @@ def test_an_overflow_is_not_searched(compared: ExportData, tmp_path: Path) -> No
     weights["model.backbone.block.1.conv.weight"] /= 2e4
     row, layers = exported(network(weights), compared, tmp_path / "out")
     assert "beyond the 65504 of FP16" in str(row.refused) and not layers.trials
+
+
+def test_weights_that_only_float_cannot_hold_are_named(compared: ExportData, tmp_path: Path) -> None:
+    """INT8 has a scale for them; the layer that must leave it does not fit FP16, in no set that the search may try."""
+    weights = random_weights()
+    weights["model.backbone.block.0.depthwise.weight"] *= 1e-4
+    weights["model.backbone.block.0.depthwise.weight"][1] *= 300
+    weights["model.backbone.block.1.conv.weight"] *= 1e6
+    weights["model.backbone.block.1.conv.weight"][:, 1] /= 300
+    row, layers = exported(network(weights), compared, tmp_path / "out")
+    assert str(row.refused).startswith("INT8 passes with no choice of layers in float")
+    assert "weights model.backbone.block.1.conv.weight reach" in str(row.refused)
+    assert "add --unquantized fp32" in str(row.refused) and "cosine" not in str(row.refused)
+    assert layers.trials[0].verdict != layers.trials[-1].verdict == "refused"
 
 
 @pytest.mark.usefixtures("empty_registry")
