@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
+
 __all__ = ["TABLES"]
 
 Rows = dict[str, dict[str, Any]]
@@ -680,6 +682,9 @@ ROOFLINES = {
 
 TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "gate": (GATE, _gate),
+    "small-crops": (SMALL, small_crops),
+    "resizing": (RESIZING, resizing),
+    "frames": (FRAMES, frames),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
