@@ -94,6 +94,21 @@ def test_crops_are_views_of_the_frame_in_rgb(color: str, frame: NDArray[np.uint8
     assert np.shares_memory(first, frame) and np.shares_memory(second, frame)
 
 
+@pytest.mark.parametrize(
+    ("color", "pixel", "rgb"),
+    [
+        ("rgb", [1, 2, 3], [1, 2, 3]),
+        ("bgr", [1, 2, 3], [3, 2, 1]),
+        ("rgba", [1, 2, 3, 9], [1, 2, 3]),
+        ("bgra", [1, 2, 3, 9], [3, 2, 1]),
+        ("gray", [7], [7, 7, 7]),
+    ],
+)
+def test_colours_by_hand(color: str, pixel: list[int], rgb: list[int]) -> None:
+    frame = np.full((4, 4, len(pixel)), pixel, np.uint8)
+    assert cut_boxes(frame, [(1, 1, 2, 2)], color).crops[0].tolist() == [[rgb]]
+
+
 def test_16_bit_frames_are_converted_inside_the_boxes_only() -> None:
     frame = np.random.default_rng(0).integers(0, 65536, (*HW, 3), np.uint16)
     (crop,) = cut_boxes(frame, [(3, 5, 33, 55)], "bgr").crops
