@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cpu_tables import BF16, JPEG, bf16, jpeg
+
 __all__ = ["TABLES"]
 
 Rows = dict[str, dict[str, Any]]
@@ -680,6 +682,8 @@ ROOFLINES = {
 
 TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "gate": (GATE, _gate),
+    "jpeg": (JPEG, jpeg),
+    "bf16": (BF16, bf16),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
