@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cpu_tables import BF16, JPEG, bf16, jpeg
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
 
 __all__ = ["TABLES"]
@@ -685,6 +686,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "small-crops": (SMALL, small_crops),
     "resizing": (RESIZING, resizing),
     "frames": (FRAMES, frames),
+    "jpeg": (JPEG, jpeg),
+    "bf16": (BF16, bf16),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
