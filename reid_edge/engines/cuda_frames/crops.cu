@@ -13,8 +13,8 @@ struct Edges {  // pixels left <= x < right, top <= y < bottom
     int left, top, right, bottom;
 };
 
-// The kernel's only argument; `Work` in work.py has the same fields. Strides and offsets are in bytes.
-struct Work {
+// The kernel's only argument; `CropWork` in work.py has the same fields. Strides and offsets are in bytes.
+struct CropWork {
     const unsigned char* pixels;  // the first pixel; the first luma of NV12
     const unsigned char* chroma;  // the first U of NV12, else null
     unsigned char* out;
@@ -52,7 +52,7 @@ __device__ inline Rgb rgb_of_yuv(int luma, int u, int v) {
             level((y + half + 2116026 * (u - 128)) >> 20)};
 }
 
-__device__ inline Rgb pixel(const Work& work, int x, int y) {
+__device__ inline Rgb pixel(const CropWork& work, int x, int y) {
     const unsigned char* at = work.pixels + y * work.row + x * work.column;
     if (!work.chroma) return {at[work.red], at[work.green], at[work.blue]};
     const unsigned char* chroma = work.chroma + (y / 2) * work.chroma_row + (x / 2) * work.chroma_column;
@@ -90,7 +90,7 @@ __device__ inline int blend(int top_left, int top_right, int bottom_left, int bo
     return level((((y.first_weight * top) >> 16) + ((y.second_weight * bottom) >> 16) + 2) >> 2);
 }
 
-__device__ inline Rgb bilinear(const Work& work, const Edges& box, const Pair& x, const Pair& y) {
+__device__ inline Rgb bilinear(const CropWork& work, const Edges& box, const Pair& x, const Pair& y) {
     const Rgb a = pixel(work, box.left + x.first, box.top + y.first);
     const Rgb b = pixel(work, box.left + x.second, box.top + y.first);
     const Rgb c = pixel(work, box.left + x.first, box.top + y.second);
@@ -100,7 +100,7 @@ __device__ inline Rgb bilinear(const Work& work, const Edges& box, const Pair& x
 }
 
 // INTER_AREA by whole numbers along both axes: the mean, in integers.
-__device__ inline Rgb block_mean(const Work& work, const Edges& block) {
+__device__ inline Rgb block_mean(const CropWork& work, const Edges& block) {
     Rgb sum = {0, 0, 0};
     for (int y = block.top; y < block.bottom; y++)
         for (int x = block.left; x < block.right; x++) {
@@ -135,7 +135,7 @@ __device__ inline void add(float sum[3], const Rgb& one, float weight) {
     sum[2] += one.blue * weight;
 }
 
-__device__ inline void add_row(float sum[3], const Work& work, int left, int y, const Span& x, float weight) {
+__device__ inline void add_row(float sum[3], const CropWork& work, int left, int y, const Span& x, float weight) {
     float row[3] = {0.f, 0.f, 0.f};
     if (x.before > 0.f) add(row, pixel(work, left + x.begin - 1, y), x.before);
     for (int at = x.begin; at < x.end; at++) add(row, pixel(work, left + at, y), x.whole);
@@ -144,7 +144,7 @@ __device__ inline void add_row(float sum[3], const Work& work, int left, int y, 
 }
 
 // INTER_AREA otherwise: the mean weighted by what is covered, in float, summed in OpenCV's order.
-__device__ inline Rgb area_mean(const Work& work, const Edges& box, const Span& x, const Span& y) {
+__device__ inline Rgb area_mean(const CropWork& work, const Edges& box, const Span& x, const Span& y) {
     float sum[3] = {0.f, 0.f, 0.f};
     if (y.before > 0.f) add_row(sum, work, box.left, box.top + y.begin - 1, x, y.before);
     for (int at = y.begin; at < y.end; at++) add_row(sum, work, box.left, box.top + at, x, y.whole);
@@ -152,7 +152,7 @@ __device__ inline Rgb area_mean(const Work& work, const Edges& box, const Span& 
     return {level(__float2int_rn(sum[0])), level(__float2int_rn(sum[1])), level(__float2int_rn(sum[2]))};
 }
 
-__device__ inline Rgb resized(const Work& work, const Edges& box, int x, int y) {
+__device__ inline Rgb resized(const CropWork& work, const Edges& box, int x, int y) {
     const int wide = box.right - box.left, high = box.bottom - box.top;
     const bool shrinks = (long long)wide * high > (long long)work.width * work.height;
     if (!shrinks)
@@ -166,7 +166,7 @@ __device__ inline Rgb resized(const Work& work, const Edges& box, int x, int y) 
     return block_mean(work, {left, top, left + step_x, top + step_y});
 }
 
-extern "C" __global__ void crops(const Work work) {
+extern "C" __global__ void crops(const CropWork work) {
     const int x = blockIdx.x * blockDim.x + threadIdx.x;
     const int y = blockIdx.y * blockDim.y + threadIdx.y;
     const int crop = blockIdx.z;

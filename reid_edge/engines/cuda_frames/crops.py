@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -80,16 +81,20 @@ class CudaCrops:
                 self._launch(work, grid_of(min(left, MOST_CROPS), input_hw), stream)
                 left -= MOST_CROPS
 
-    def download(self, frame: DeviceFrame, edges: NDArray[np.int64], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """The crops in host memory, uint8 [N, height, width, 3] RGB, for engines that take no address."""
-        images = np.empty((len(edges), *input_hw, 3), np.uint8)
-        address = self._cuda.allocate(images.nbytes)
+    def download(
+        self, parts: Sequence[tuple[DeviceFrame, NDArray[np.int64]]], input_hw: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """The crops of frames in host memory, those of each part in turn: uint8 [N, height, width, 3] RGB."""
+        images = np.empty((sum(len(edges) for _, edges in parts), *input_hw, 3), np.uint8)
+        start = address = self._cuda.allocate(images.nbytes)
         try:
-            self.fill(frame, edges, input_hw, address, self._cuda.stream)
-            self._cuda.download(images, address)
+            for frame, edges in parts:
+                self.fill(frame, edges, input_hw, address, self._cuda.stream)
+                address += len(edges) * images[0].nbytes
+            self._cuda.download(images, start)
         finally:
             self._cuda.synchronize()
-            self._cuda.free(address)
+            self._cuda.free(start)
         return images
 
     def _load(self, stack: ExitStack) -> None:

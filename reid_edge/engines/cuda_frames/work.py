@@ -14,7 +14,7 @@ from reid_edge.errors import ImageError, InputError
 
 from .arrays import DeviceArray
 
-__all__ = ["BLOCK", "MOST_CROPS", "DeviceFrame", "Work", "device_frame", "grid_of", "works"]
+__all__ = ["BLOCK", "MOST_CROPS", "CropWork", "DeviceFrame", "device_frame", "grid_of", "works"]
 
 MOST_CROPS = 64
 """In one launch: their edges travel within the kernel's arguments, so that no memory is copied for them."""
@@ -35,8 +35,8 @@ _CHANNELS = {
 _INT_MAX = 2**31 - 1
 
 
-class Work(ctypes.Structure):
-    """``Work`` of ``crops.cu``."""
+class CropWork(ctypes.Structure):
+    """``CropWork`` of ``crops.cu``."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("pixels", "chroma", "out")),
@@ -49,7 +49,7 @@ class Work(ctypes.Structure):
 
 @dataclass(frozen=True)
 class DeviceFrame:
-    """A frame on the GPU: its height and width in pixels, and where `Work` says that its pixels are."""
+    """A frame on the GPU: its height and width in pixels, and where `CropWork` says that its pixels are."""
 
     hw: tuple[int, int]
     memory: dict[str, int]
@@ -77,7 +77,7 @@ def device_frame(planes: Sequence[DeviceArray], color: str, name: str = "frame")
     return found
 
 
-def works(frame: DeviceFrame, edges: NDArray[np.int64], input_hw: tuple[int, int], out: int) -> Iterator[Work]:
+def works(frame: DeviceFrame, edges: NDArray[np.int64], input_hw: tuple[int, int], out: int) -> Iterator[CropWork]:
     """The launches that write crops uint8 [N, height, width, 3] to the address ``out``.
 
     ``edges`` int64 [N, 4] are left, top, right, bottom in pixels, within the frame and not empty. Raises InputError
@@ -88,7 +88,7 @@ def works(frame: DeviceFrame, edges: NDArray[np.int64], input_hw: tuple[int, int
         raise InputError(f"a frame of {frame.hw[0]}x{frame.hw[1]} pixels is too large for the GPU: give it in parts")
     assert ((edges[:, :2] >= 0) & (edges[:, :2] < edges[:, 2:]) & (edges[:, 2:] <= frame.hw[::-1])).all()
     for first in range(0, len(edges), MOST_CROPS):
-        work = Work(**frame.memory, height=height, width=width, out=out + first * height * width * 3)
+        work = CropWork(**frame.memory, height=height, width=width, out=out + first * height * width * 3)
         part = np.ascontiguousarray(edges[first : first + MOST_CROPS], np.int32)
         ctypes.memmove(work.edges, part.ctypes.data, part.nbytes)
         yield work

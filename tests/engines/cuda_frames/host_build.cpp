@@ -13,9 +13,9 @@ static Index blockIdx, threadIdx, blockDim;
 
 #include "crops.cu"
 
-extern "C" int size_of_work() { return (int)sizeof(Work); }
+extern "C" int size_of_work() { return (int)sizeof(CropWork); }
 
-extern "C" void launch(const Work* work, const int grid[3], const int block[3]) {
+extern "C" void launch(const CropWork* work, const int grid[3], const int block[3]) {
     blockDim = {block[0], block[1], block[2]};
     for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)

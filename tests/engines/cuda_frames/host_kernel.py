@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reid_edge.engines.cuda_frames.arrays import DeviceArray
 from reid_edge.engines.cuda_frames.kernel import SOURCE
-from reid_edge.engines.cuda_frames.work import BLOCK, MOST_CROPS, DeviceFrame, Work, device_frame, grid_of, works
+from reid_edge.engines.cuda_frames.work import BLOCK, MOST_CROPS, CropWork, DeviceFrame, device_frame, grid_of, works
 
 
 @cache
@@ -52,4 +52,4 @@ def host_crops(frame: DeviceFrame, edges: Any, input_hw: tuple[int, int] = (256,
 
 
 def size_of_work() -> tuple[int, int]:
-    return int(host_kernel().size_of_work()), ctypes.sizeof(Work)
+    return int(host_kernel().size_of_work()), ctypes.sizeof(CropWork)
