@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from reid_edge.errors import InputError
 from .batching import BatchPolicy
 from .boxes import BoxEmbeddings, Boxes, FrameCrops
 from .flow import stream_embeddings
+from .gpu_frames import CropMaker, check_resize, embed_gpu_frames, gpu_frames, host_arrays
 from .stream import StreamItem, StreamResult, prepare_item
 
 __all__ = ["Embedder"]
@@ -68,6 +69,7 @@ class Embedder:
         self._engine: Engine | None = None
         self._card: ModelCard | None = None
         self._owned = ExitStack()
+        self._crop_maker: CropMaker | None = None
         self._closed = False
 
     @property
@@ -132,6 +134,8 @@ class Embedder:
         box of each row, and which boxes the frame clips or are too small (`reid_edge.embedder.boxes.MIN_HEIGHT`) to be
         trusted.
 
+        Frames may be on the GPU, as one array or a list: cropped there, see `reid_edge.embedder.gpu_frames`.
+
         >>> frame = np.zeros((480, 640, 3), np.uint8)
         >>> with Embedder(model_file) as embedder:
         ...     found = embedder.embed(frame, "bgr", boxes=[[80, 40, 190, 300], [-9, 0, -1, 99]], details=True)
@@ -141,9 +145,13 @@ class Embedder:
         Raises ImageError for a source that cannot be read, InputError for boxes that are none, and ModelError for a
         model that cannot be run; each ends the call without a result.
         """
+        if boxes is None and details:
+            raise InputError("details are about boxes: give boxes=")
+        if (on_gpu := gpu_frames(sources, boxes, color)) is not None:
+            found = self._embed_on_gpu(*on_gpu, color)
+            return found if details else found.embeddings
+        sources = host_arrays(sources)
         if boxes is None:
-            if details:
-                raise InputError("details are about boxes: give boxes=")
             return self._embed(sources, color, progress)
         check_color(color)
         crops = FrameCrops(_as_many(sources), [boxes] if _is_one(sources) else boxes, color)
@@ -233,6 +241,16 @@ class Embedder:
         with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
             parts = [engine.run(images) for images in self._batches(shown, color)]
         return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
+
+    def _embed_on_gpu(self, frames: list[Any], boxes: Iterable[Boxes] | None, color: str) -> BoxEmbeddings:
+        engine = self._opened()
+        check_resize(self.resize)
+        if self._crop_maker is None:
+            from reid_edge.engines.cuda_frames.crops import CudaCrops
+
+            self._crop_maker = self._owned.enter_context(CudaCrops())
+        batch = min(self._batch, engine.max_batch)
+        return embed_gpu_frames(engine, self._crop_maker, frames, boxes, color, batch)
 
     def _batches(self, sources: Iterable[Source], color: str) -> Iterator[NDArray[np.uint8]]:
         input_hw, resize = self.card.input_hw, self.resize

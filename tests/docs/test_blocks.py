@@ -24,6 +24,7 @@ NOT_RUN = {
     "README.md": {"network": 2},
     "cpu.md": {"device": 1},
     "export.md": {"device": 1},
+    "gpu_frames.md": {"device": 1},
     "jetson.md": {"device": 6},
     "market1501.md": {"hours": 1},
     "training.md": {"device": 1},

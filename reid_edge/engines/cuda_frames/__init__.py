@@ -1,0 +1,1 @@
+"""Frames that are on the GPU already: crops are cut, converted and resized there by one kernel, ``crops.cu``."""
