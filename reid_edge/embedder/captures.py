@@ -1,4 +1,4 @@
-"""Files, network addresses, GStreamer pipelines and cameras, opened by OpenCV, and what is wrong where they do not open."""
+"""Video files, network addresses, GStreamer pipelines and cameras: opened by OpenCV, with errors that help."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Address:
         return re.sub(r"(\w://)[^/\s]*@", r"\1***@", self.value)
 
     def open(self) -> Any:
-        """OpenCV's ``VideoCapture``, open. Raises InputError that names the remedy, MissingExtraError without OpenCV."""
+        """OpenCV's capture, open. Raises InputError that names the remedy, MissingExtraError without OpenCV."""
         self._check_there()
         cv2 = import_optional("cv2", "reading video", "opencv-python-headless", _JETSON)
         registry = cv2.videoio_registry
