@@ -692,6 +692,11 @@ def _stream(work: Path) -> Rows:
             "measured": content["throughput"]["share"],
             "limit": "at least 95",
         },
+        "busy": {
+            "what": "the model runs, % of the stream's time",
+            "measured": content["throughput"]["busy"],
+            "limit": "",
+        },
         "p99": {
             "what": "99th percentile of latency at 70 % load, ms",
             "measured": late["p99_ms"],

@@ -124,8 +124,10 @@ class Address:
             raise InputError(f"{self}: there is no {device} (found: {found}): plug it in, or name another")
 
 
-def read_address(address: str | Path | int) -> Address:
+def read_address(address: object) -> Address:
     """Tell what an address is: a number is a camera, ``scheme://`` the network, ``a ! b`` a pipeline, others a file.
+
+    Raises InputError for what is neither text, Path nor number.
 
     >>> [read_address(each).kind for each in (0, "/dev/video2", "rtsp://cam/1", "nvarguscamerasrc ! appsink", "a.mp4")]
     ['camera', 'camera', 'network', 'pipeline', 'file']

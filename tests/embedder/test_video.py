@@ -11,14 +11,17 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.tiny_onnx import write_tiny_model
 
 from reid_edge.embedder.captures import VideoFrame, read_address
+from reid_edge.embedder.embedder import Embedder
 from reid_edge.embedder.live import LiveReader, backoff_delays
 from reid_edge.embedder.video import VideoSource, open_video
 from reid_edge.errors import ImageError, InputError
@@ -359,3 +362,45 @@ def test_gstreamer_pipelines_run_where_opencv_has_gstreamer() -> None:
 def test_a_source_is_made_by_open_video() -> None:
     with open_video(Camera(), live=False) as video:
         assert isinstance(video, VideoSource)
+
+
+# Into a stream
+
+
+def test_frames_of_a_video_are_embedded_as_their_images_are(movie: Path, tmp_path: Path) -> None:
+    """The frame travels with its result, and with it its time."""
+    boxes = [[0, 0, 40, 48], [30, -5, 70, 40], [90, 0, 99, 9]]
+    with Embedder(write_tiny_model(tmp_path / "tiny.onnx", input_hw=(32, 16)), threads=1) as embedder:
+        with open_video(movie) as video:
+            results = list(embedder.stream(((frame, boxes) for frame in video), "bgr", max_batch=4))
+        assert [result.item[0].index for result in results] == list(range(FRAMES))
+        for result in results:
+            frame: VideoFrame = result.item[0]
+            expected = embedder.embed(frame.image, "bgr", boxes=boxes)
+            np.testing.assert_allclose(result.embeddings, expected, atol=1e-6)
+            assert result.kept.tolist() == [0, 1] and result.clipped.tolist() == [False, True]
+
+
+def test_a_stream_that_is_late_lets_a_camera_drop_frames(tmp_path: Path) -> None:
+    """The consumer takes nothing until the camera has dropped frames; all are given or counted, in order."""
+    camera = Camera()
+    with Embedder(write_tiny_model(tmp_path / "tiny.onnx", input_hw=(32, 16)), threads=1) as embedder:
+        with open_video(camera) as video:
+            results = embedder.stream(((frame, [[0, 0, 4, 4]]) for frame in video), "bgr", max_batch=1)
+            camera.give(1)
+            indices = [next(results).index]
+            camera.give(*[number % 12 + 1 for number in range(30)])
+            _until(lambda: camera.reads == 31 and video.dropped >= 20)
+            camera.give(None)
+            indices += [result.item[0].index for result in results]
+    assert indices == sorted(indices) and indices[-1] == 30 and len(indices) + video.dropped == 31
+
+
+def test_closing_a_stream_leaves_the_video_to_its_owner(movie: Path, tmp_path: Path) -> None:
+    """The generator is closed, and the video goes on where it was: it belongs to the program."""
+    with Embedder(write_tiny_model(tmp_path / "tiny.onnx", input_hw=(32, 16)), threads=1) as embedder:
+        with open_video(movie) as video:
+            source = ((frame, [[0, 0, 64, 48]]) for frame in video)
+            with closing(embedder.stream(source, "bgr", max_batch=1)) as results:
+                assert next(results).index == 0
+            assert list(source) == [] and 1 <= len(list(video)) < FRAMES

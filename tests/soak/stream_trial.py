@@ -73,16 +73,23 @@ class TimedEngine:
 def throughput(engine: Engine, files: list[Path], *, rounds: int, seconds: float) -> dict[str, Any]:
     """Crops a second, and CPU milliseconds a crop, of each stage alone and of a stream over all of them, in turn.
 
-    ``share`` is the stream's of the slowest stage, per cent, and ``overhead_ms`` the CPU time of a crop that no stage
-    has: both the median of the rounds with the lowest and the highest.
+    Each is the median of the rounds, with the lowest and the highest: ``share``, the stream's crops a second of the
+    slowest stage's, per cent; ``busy``, the share of the stream's time in which the model ran, per cent, which other
+    work on the machine hardly changes; ``overhead_ms``, the CPU time of a crop that no stage has.
     """
     hw, resize = engine.card.input_hw, engine.card.resize
     ready = crops_of(list(islice(cycle(files), BATCH)), hw, resize)
-    embedder = Embedder(engine, batch=BATCH)
+    timed = TimedEngine(engine)
+    embedder = Embedder(timed, batch=BATCH)
+    busy = []
 
     def streamed(until: Callable[[], bool]) -> int:
+        timed.runs.clear()
+        began = time.perf_counter()
         source = takewhile(lambda _: not until(), endless)
-        return sum(result.error is None for result in embedder.stream(source, max_latency_ms=None))
+        count = sum(result.error is None for result in embedder.stream(source, max_latency_ms=None))
+        busy.append(100 * sum(taken for _, taken in timed.runs) / (time.perf_counter() - began))
+        return count
 
     def run(until: Callable[[], bool]) -> int:
         return sum(len(engine.run(ready)) for _ in iter(until, True))
@@ -97,7 +104,7 @@ def throughput(engine: Engine, files: list[Path], *, rounds: int, seconds: float
     found = [{name: _rate(stage, seconds) for name, stage in stages.items()} for _ in range(rounds)]
     shares = [100 * each["stream"][0] / min(each["prepare"][0], each["engine"][0]) for each in found]
     overhead = [each["stream"][1] - each["prepare"][1] - each["engine"][1] for each in found]
-    return {"rounds": found, "share": _middle(shares), "overhead_ms": _middle(overhead)}
+    return {"rounds": found, "share": _middle(shares), "busy": _middle(busy), "overhead_ms": _middle(overhead)}
 
 
 def _middle(values: list[float]) -> dict[str, float]:
