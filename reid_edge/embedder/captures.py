@@ -82,14 +82,15 @@ class Address:
     kind: str
 
     def __str__(self) -> str:
-        """For errors and logs: without the name and password of a network address.
+        """For errors and logs: without names and passwords.
 
         >>> print(read_address("rtsp://admin:secret@10.0.0.7/stream1"), read_address("0"))
         rtsp://***@10.0.0.7/stream1 camera 0
         """
         if isinstance(self.value, int):
             return f"camera {self.value}"
-        return re.sub(r"(\w://)[^/\s]*@", r"\1***@", self.value)
+        shown = re.sub(r"(\w://)[^/\s]*@", r"\1***@", self.value)
+        return re.sub(r"\b(user-id|user-pw|user|username|passw(?:or)?d|pwd|token)=[^&\s]+", r"\1=***", shown)
 
     def open(self) -> Any:
         """OpenCV's capture, open. Raises InputError that names the remedy, MissingExtraError without OpenCV."""

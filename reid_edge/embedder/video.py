@@ -32,7 +32,8 @@ def open_video(address: str | Path | int | FrameReader, *, live: bool | None = N
 
     Files wait for the consumer. Everything else is live: of frames that come faster than they are taken the newest is
     kept, the others are dropped and counted (`VideoSource.dropped`). ``live=True`` plays a file at its own speed, as if
-    it came from a camera (25 frames a second where it does not say); ``live=False`` takes every frame of a source.
+    it came from a camera (25 frames a second where it does not say). ``live=False`` takes every frame of a source, and
+    ends with it: for a file behind an address, which as a live source would begin anew.
 
     A live source that stops giving frames is opened again after half a second, then after twice as long each time up to
     30 s, for five minutes, with a line in the log each time. A file or an object ends.

@@ -303,6 +303,8 @@ def test_waits_double_up_to_a_bound_and_end() -> None:
         ("rtsp://user:pa@ss@10.0.0.7:554/a", "network", "rtsp://***@10.0.0.7:554/a"),
         ("http://10.0.0.7/a@b", "network", "http://10.0.0.7/a@b"),
         ("rtspsrc location=rtsp://u:p@h/1 ! decodebin ! appsink", "pipeline", "rtspsrc location=rtsp://***@h/1 ! "),
+        ("http://10.0.0.7/cgi?user=u&password=p&n=1", "network", "http://10.0.0.7/cgi?user=***&password=***&n=1"),
+        ("rtspsrc user-id=u user-pw=p ! appsink", "pipeline", "rtspsrc user-id=*** user-pw=*** ! appsink"),
         ("dir/clip 1.mp4", "file", "dir/clip 1.mp4"),
         (Path("7"), "file", "7"),
     ],
