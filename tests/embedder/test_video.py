@@ -75,8 +75,10 @@ class Camera:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    """Wait for another thread. It fails by the limit of the whole run alone, not by a time of its own."""
+    """Wait for another thread, which takes a moment; a minute means never."""
+    ends = time.monotonic() + 60
     while not holds():
+        assert time.monotonic() < ends, "this does not come"
         time.sleep(0.001)
 
 
