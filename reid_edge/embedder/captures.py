@@ -110,8 +110,8 @@ class Address:
         raise InputError(f"{self} does not open (OpenCV {cv2.__version__}, {tried}): {_REMEDIES[self.kind]}")
 
     def _options(self, cv2: Any, backend: int) -> list[int]:
-        """Waits that end: by themselves they are half a minute long."""
-        if self.kind != "network":
+        """Shorter waits, for FFmpeg's network; GStreamer refuses options that its version does not know."""
+        if self.kind != "network" or backend != cv2.CAP_FFMPEG:
             return []
         return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
 
