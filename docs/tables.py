@@ -681,7 +681,72 @@ ROOFLINES = {
     **dict.fromkeys((f"batch {batch}: {BOUNDS}, %" for batch in (1, 64)), ".0f"),
 }
 
+
+def _stream(work: Path) -> Rows:
+    """Each promise of a stream: what was measured, and the limit that it holds when."""
+    content = _json(work / "stream.json")
+    late, memory = content["latency"], content["memory"]
+    return {
+        "share": {
+            "what": "throughput, % of the slowest stage alone",
+            "measured": content["throughput"]["share"],
+            "limit": "at least 95",
+        },
+        "busy": {
+            "what": "the model runs, % of the stream's time",
+            "measured": content["throughput"]["busy"],
+            "limit": "",
+        },
+        "p99": {
+            "what": "99th percentile of latency at 70 % load, ms",
+            "measured": late["p99_ms"],
+            "limit": f"under {late['bound_ms'] + late['batch_ms']:.0f}: the bound and one batch",
+        },
+        "memory": {
+            "what": f"memory after {memory['crops']:,} crops, MiB more than after the first tenth",
+            "measured": memory["growth_mib"],
+            "limit": "flat",
+        },
+    }
+
+
+def _stream_facts(work: Path) -> Rows:
+    """What is said in sentences: rates, and how batches filled."""
+    content = _json(work / "stream.json")
+    late, rounds = content["latency"], content["throughput"]["rounds"]
+    middle = {name: statistics.median(each[name][0] for each in rounds) for name in ("prepare", "engine", "stream")}
+    facts = {"crops": late["crops"], "load": late["crops_per_s"], "bound": late["bound_ms"], "p50": late["p50_ms"]}
+    overhead = content["throughput"]["overhead_ms"]
+    return {"facts": {**middle, **facts, "largest batch": late["largest_batch"], "overhead": overhead}}
+
+
+def _stream_soak(work: Path) -> Rows:
+    """An hour, or as long as it ran, in one row."""
+    content = _json(work / "stream-soak.json")
+    memory = content["resident_mib"]
+    columns = {name: content[name] for name in ("frames", "crops", "errors")}
+    later = {"MiB after a minute": memory[min(1, len(memory) - 1)], "most MiB": max(memory)}
+    latency = {"p50, ms": content["p50_ms"], "p99, ms": content["p99_ms"]}
+    left = content.get("threads_left")
+    return {"soak": {"minutes": content["seconds"] / 60, **columns, **latency, **later, "threads left": left}}
+
+
+STREAM_FACTS = {
+    **dict.fromkeys(("prepare", "engine", "stream", "crops", "load", "bound", "p50"), ",.0f"),
+    "largest batch": "d",
+    "overhead": ".2f",
+}
+STREAM_SOAK = {
+    "minutes": ".0f",
+    **dict.fromkeys(("frames", "crops", "errors"), ",d"),
+    **dict.fromkeys(("p50, ms", "p99, ms", "MiB after a minute", "most MiB"), ",.0f"),
+    "threads left": "d",
+}
+
 TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
+    "stream": ({"what": "", "measured": ".1f", "limit": ""}, _stream),
+    "stream-facts": (STREAM_FACTS, _stream_facts),
+    "stream-soak": (STREAM_SOAK, _stream_soak),
     "gate": (GATE, _gate),
     "small-crops": (SMALL, small_crops),
     "resizing": (RESIZING, resizing),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reid_edge.data.datasets import open_dataset
     from reid_edge.data.records import Crop, Ranking, Split
     from reid_edge.embedder.embedder import Embedder
+    from reid_edge.embedder.video import VideoSource, open_video
     from reid_edge.engines.registry import open_engine
     from reid_edge.errors import ReidEdgeError
     from reid_edge.export.engines.options import EngineOptions
@@ -68,6 +69,7 @@ __all__ = [
     "Teacher",
     "TestSet",
     "TrainReport",
+    "VideoSource",
     "__version__",
     "bench",
     "evaluate",
@@ -76,6 +78,7 @@ __all__ = [
     "inspect_model",
     "open_dataset",
     "open_engine",
+    "open_video",
     "train_model",
     "verify",
     "verify_export",
@@ -105,6 +108,7 @@ _HOMES = {
     "Teacher": "training.options",
     "TrainReport": "api.train_model",
     "TestSet": "scoring.test_set",
+    "VideoSource": "embedder.video",
     "bench": "benchmarks.run",
     "evaluate": "api.evaluate",
     "export_model": "api.export_model",
@@ -112,6 +116,7 @@ _HOMES = {
     "inspect_model": "api.inspect_model",
     "open_dataset": "data.datasets",
     "open_engine": "engines.registry",
+    "open_video": "embedder.video",
     "train_model": "api.train_model",
     "verify": "pair_head",
     "verify_export": "api.verify_export",

@@ -88,6 +88,7 @@ class _Flow:
     in_order: deque[_Item] = field(default_factory=deque)  # read and not yet given to the consumer
     waiting: deque[tuple[_Item, int]] = field(default_factory=deque)  # prepared crops: an item, the crop's row
     preparing: int = 0
+    taken: int = 0  # batches that run or are copied together; above the number of runs only full ones
     held: int = 0  # crops of what is in order; an item counts as 1 until they are known, and without any
     source_ended: bool = False
     stopping: bool = False
@@ -99,7 +100,9 @@ class _Flow:
         self.capacity = (1 + runs) * self.policy.max_batch
         self.pool = ThreadPoolExecutor(min(4, usable_cores()), thread_name_prefix="reid-edge prepare")
         self.threads: list[threading.Thread] = []
-        for number in range(runs):
+        self.free_runs = threading.Semaphore(runs)
+        self.runs = runs
+        for number in range(runs + 1):  # the one more copies the next batch together meanwhile
             self._start(f"reid-edge run {number}", self._run)
         self._start("reid-edge source", self._feed, items)
 
@@ -198,9 +201,14 @@ class _Flow:
         while batch := self._next_batch():
             try:
                 crops = np.stack([item.prepared.crops[row] for item, row in batch])
-                start = time.perf_counter()
-                rows = self._embed(crops)
-                self._deliver(batch, rows, time.perf_counter() - start)
+                with self.free_runs:
+                    if self.stopping:
+                        return
+                    start = time.perf_counter()
+                    rows = self._embed(crops)
+                    seconds = time.perf_counter() - start
+                self._deliver(batch, rows, seconds)
+                del batch, rows  # or the items would live until the next batch
             except BaseException as error:
                 self._fail(error)
                 return
@@ -210,13 +218,14 @@ class _Flow:
         with self.changed:
             while not self.stopping and self.failure is None:
                 patience: float | None = None
-                if self.waiting:
+                if self.waiting and (self.taken < self.runs or len(self.waiting) >= self.policy.limit):
                     oldest = time.perf_counter() - self.waiting[0][0].arrived
                     number = self.policy.to_run(len(self.waiting), oldest, more=self.preparing > 0)
                     if number:
+                        self.taken += 1
                         return [self.waiting.popleft() for _ in range(number)]
                     patience = min(self.policy.patience_s(len(self.waiting), oldest), 1.0)
-                elif self.source_ended and not self.preparing:
+                elif self.source_ended and not self.preparing and not self.waiting:
                     return []
                 self.changed.wait(patience)
             return []
@@ -234,6 +243,7 @@ class _Flow:
         self, batch: list[tuple[_Item, int]], rows: list[NDArray[np.float32] | ReidEdgeError], seconds: float
     ) -> None:
         with self.changed:
+            self.taken -= 1
             self.policy.ran(len(batch), seconds)
             for (item, row), embedding in zip(batch, rows, strict=True):
                 if isinstance(embedding, ReidEdgeError):

@@ -12,11 +12,12 @@ from reid_edge.data.images import Source, crops_of
 from reid_edge.errors import InputError, ReidEdgeError
 
 from .boxes import cut_boxes
+from .captures import VideoFrame
 
 __all__ = ["Prepared", "StreamItem", "StreamResult", "no_crops", "prepare_item"]
 
 StreamItem: TypeAlias = "Source | tuple[Any, Any]"
-"""A crop, or a frame and the boxes in it."""
+"""A crop, or a frame (also a `reid_edge.embedder.captures.VideoFrame`) and the boxes in it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def prepare_item(index: int, item: Any, input_hw: tuple[int, int], resize: str, 
         return Prepared(crops_of([item], input_hw, resize, color, index), np.zeros(1, np.int64), no, no)
     if len(item) != 2:
         raise InputError(f"item {index} is a tuple of {len(item)}: give a crop, or a frame and its boxes")
-    cut = cut_boxes(item[0], item[1], color, f"item {index}")
+    frame, boxes = item
+    image = frame.image if isinstance(frame, VideoFrame) else frame
+    cut = cut_boxes(image, boxes, color, f"item {index}")
     return Prepared(crops_of(cut.crops, input_hw, resize, "rgb"), cut.kept, cut.clipped, cut.too_small)
 
 

@@ -196,6 +196,15 @@ def test_runs_overlap_where_that_pays_off() -> None:
     assert engine.most_running == 2
 
 
+@pytest.mark.parametrize("concurrent_runs", [1, 3])
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_no_more_runs_at_once_than_pay_off(concurrent_runs: int, max_batch: int) -> None:
+    """Also while the next batch is copied together."""
+    engine = ColourEngine(concurrent_runs, slow=lambda: 0.001)
+    assert len(list(Embedder(engine).stream(_crops(60), max_batch=max_batch))) == 60
+    assert engine.most_running <= concurrent_runs
+
+
 class Closable:
     """A source that says whether it was closed, and may fail."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reid_edge.data.synthetic.video import draw_video
 from reid_edge.embedder.embedder import Embedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -71,6 +72,16 @@ def test_a_person_of_one_camera_is_searched_in_the_other(workshop: Path) -> None
     found = [re.findall(r"person (\d+)", line) for line in lines[:-1]]
     assert [(int(pid), int(label)) for pid, label in found] == expected and len(expected) == 4
     assert lines[-1] == f"{sum(pid == label for pid, label in expected)} of 4 found"
+
+
+def test_persons_of_a_video_are_known_again(workshop: Path) -> None:
+    """Every fifth of the 100 frames is looked at, and who was seen before is not new; without boxes, the middle is."""
+    lines = _run("6", workshop / "tiny.onnx").splitlines()
+    new = [re.fullmatch(r" +[\d.]+ s: person (\d+) is new", line) for line in lines[:-1]]
+    assert [int(found[1]) for found in new if found] == list(range(1, len(new) + 1))
+    assert 1 <= len(new) < 20 and lines[-1] == f"20 frames, {len(new)} persons, 0 frames dropped"
+    draw_video(workshop / "door.avi", seconds=1, persons=2, size_hw=(120, 160))
+    assert _run("6", workshop / "tiny.onnx", workshop / "door.avi").splitlines()[-1].startswith("5 frames, 1 persons, ")
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
