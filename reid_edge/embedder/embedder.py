@@ -175,7 +175,8 @@ class Embedder:
         A batch leaves when ``max_batch`` crops wait (None: the Embedder's), when no more are on their way, or when its
         oldest crop would be later than ``max_latency_ms`` after it was read (None: no bound). No batch is so large that
         it takes over half of the bound. An item that is wrong has an ``error`` in its result, and the stream goes on.
-        What the source raises is raised after the results of all before it; what fails the engine ends the stream.
+        What the source raises is raised after the results of all before it. A GPU that fails ends the stream, and so
+        does an engine that fails on 64 crops in a row.
 
         Closing the generator, or an error, ends the threads, and closes ``items`` if that has a ``close``. To leave a
         loop early, close it: ``with contextlib.closing(embedder.stream(items)) as results``.

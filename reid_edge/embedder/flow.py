@@ -33,6 +33,8 @@ __all__ = ["stream_embeddings"]
 logger = logging.getLogger(__name__)
 
 _SOURCE_PATIENCE_S = 5.0
+_MOST_FAILED = 64
+"""Crops in a row that the engine may fail on: more, and it is the engine that is wrong, not a crop."""
 
 
 def stream_embeddings(
@@ -90,6 +92,7 @@ class _Flow:
     preparing: int = 0
     taken: int = 0  # batches that run or are copied together; above the number of runs only full ones
     held: int = 0  # crops of what is in order; an item counts as 1 until they are known, and without any
+    failed_in_a_row: int = 0
     source_ended: bool = False
     stopping: bool = False
     source_error: BaseException | None = None  # raised after all that came before it
@@ -252,6 +255,10 @@ class _Flow:
                     item.embeddings[row] = embedding
                 item.unfinished -= 1
                 item.ready = time.perf_counter()
+            errors = [row for row in rows if isinstance(row, ReidEdgeError)]
+            self.failed_in_a_row = self.failed_in_a_row + len(errors) if len(errors) == len(rows) else 0
+            if self.failed_in_a_row > _MOST_FAILED:
+                self.failure = self.failure or errors[-1]
             self.changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:

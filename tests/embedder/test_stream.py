@@ -272,6 +272,19 @@ def test_a_device_that_fails_ends_the_stream() -> None:
     assert source.closed
 
 
+def test_an_engine_that_fails_on_everything_ends_the_stream() -> None:
+    def black() -> Iterator[NDArray[np.uint8]]:
+        while True:
+            yield np.zeros((20, 10, 3), np.uint8)
+
+    taken = []
+    with pytest.raises(ModelError, match="a black crop"):
+        for result in Embedder(ColourEngine()).stream(black(), max_batch=8):
+            assert isinstance(result.error, ModelError)
+            taken.append(result.index)
+    assert len(taken) <= 64 + 8
+
+
 def test_what_is_wrong_with_the_program_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reid_edge.embedder.stream.crops_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
