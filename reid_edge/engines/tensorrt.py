@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -79,29 +79,54 @@ class TensorRTEngine:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed uint8 [N, H, W, 3] RGB, 1 <= N <= max_batch -> float32 [N, D], rows of L2 norm 1.
 
-        A batch below the profile's minimum is padded. Raises ModelError when the batch does not fit the model,
-        TensorRT fails or an embedding is not finite, DeviceError when the GPU reports an error.
+        Raises ModelError when the batch does not fit the model, TensorRT fails or an embedding is not finite,
+        DeviceError when the GPU reports an error.
         """
         card = self._engine_card()
         check_batch(images, card.model, self.max_batch)
-        count = len(images)
-        padded = np.ascontiguousarray(as_input(images, card.model))
-        if count < card.batches[0]:
-            padded = np.resize(padded, (card.batches[0], *padded.shape[1:]))
-        output = np.empty((len(padded), card.model.embedding_dim), np.float32)
+        given = np.ascontiguousarray(as_input(images, card.model))
+        return self._run(len(given), lambda address, stream: self._cuda.upload(address, given))
+
+    def run_filled(self, count: int, fill: Callable[[int, int], None]) -> NDArray[np.float32]:
+        """Embed ``count`` crops that are on the GPU already -> float32 [count, D], rows of L2 norm 1.
+
+        ``fill(address, stream)`` is called once: it enqueues on the CUDA stream ``stream`` whatever writes uint8
+        [count, H, W, 3] RGB at the device address ``address``, and need not wait for it. Both are integers and hold
+        during the call alone. What ``fill`` raises is raised here.
+
+        Raises ModelError when ``count`` is not in 1..max_batch or the model takes another input format than uint8
+        NHWC, and what `run` raises.
+        """
+        card = self._engine_card()
+        if card.model.input_format != "nhwc-uint8":
+            raise ModelError(f"{self.path} takes {card.model.input_format}: export it with  --input-format nhwc-uint8")
+        if not 1 <= count <= self.max_batch:
+            raise ModelError(f"a batch of {count} is outside 1..{self.max_batch}: split it, as Embedder does")
+        return self._run(count, fill)
+
+    def _run(self, count: int, fill: Callable[[int, int], None]) -> NDArray[np.float32]:
+        card = self._engine_card()
+        batch = max(count, card.batches[0])  # rows that only pad keep what was there
+        output = np.empty((count, card.model.embedding_dim), np.float32)
         with self._lock, self._cuda.active():
             self._engine_card()  # another thread may have closed it meanwhile
-            self._cuda.upload(self._addresses["images"], padded)
-            if not self._context.set_input_shape("images", padded.shape):
-                raise ModelError(
-                    f"{self.path} does not take a batch of {len(padded)}: build it with another --profile (batches=)"
-                )
-            if not self._context.execute_async_v3(self._cuda.stream):
-                raise ModelError(f"{self.path} failed: {'; '.join(self._log.errors()) or 'TensorRT gave no reason'}")
-            self._cuda.download(output, self._addresses["embeddings"])
-            self._cuda.synchronize()
-        check_embeddings(output[:count], self.path)
-        return output[:count]
+            try:
+                fill(self._addresses["images"], self._cuda.stream)
+                self._execute(batch)
+                self._cuda.download(output, self._addresses["embeddings"])
+            finally:
+                self._cuda.synchronize()  # what fill enqueued must not outlive the call
+        check_embeddings(output, self.path)
+        return output
+
+    def _execute(self, batch: int) -> None:
+        (_, shape, _), _ = _tensors(self._engine_card())
+        if not self._context.set_input_shape("images", (batch, *shape)):
+            raise ModelError(
+                f"{self.path} does not take a batch of {batch}: build it with another --profile (batches=)"
+            )
+        if not self._context.execute_async_v3(self._cuda.stream):
+            raise ModelError(f"{self.path} failed: {'; '.join(self._log.errors()) or 'TensorRT gave no reason'}")
 
     def __enter__(self) -> TensorRTEngine:
         path = require_file(self.path, "a TensorRT engine")
