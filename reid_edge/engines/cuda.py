@@ -118,7 +118,7 @@ class _CudaBindings:
         except DeviceError:
             self._release("cuMemFreeHost", address)
             raise
-        array = np.frombuffer((ctypes.c_uint8 * max(size, 1)).from_address(address), np.uint8)
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(address))
         array[:] = 0
         return HostMemory(array, device_address)
 

@@ -66,12 +66,12 @@ class TensorRTPlan:
 
     def close(self) -> None:
         """Keep the compiled kernels, then free in the required order: the engine, its runtime, the logger."""
-        with self._cuda.active():
-            if self._kept is not None:
-                content = bytes(self._kept.serialize())
-                if content != self._loaded:
+        try:
+            with self._cuda.active():
+                if self._kept is not None and (content := bytes(self._kept.serialize())) != self._loaded:
                     write_cache(self.path, self._cache_key(), content)
-        self._drop()
+        finally:
+            self._drop()
 
     def context(self, profile: int, scratch: int, stream: int) -> ExecutionContext:
         """See `LoadedEngine.context`."""

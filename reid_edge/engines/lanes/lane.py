@@ -85,7 +85,7 @@ class Lane:
                 self._device.synchronize(self.stream)  # the GPU's own error, where there is one, is the reason
                 raise
             self._device.synchronize(self.stream)
-            embeddings = self._output.host[:count].copy()
+            embeddings: NDArray[np.float32] = self._output.host[:count].copy()
             if not from_graph:
                 self.graphs.ran(batch)
         return embeddings

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from reid_edge.core.files import written_whole
+from reid_edge.errors import InputError
 
 __all__ = ["cache_path", "read_cache", "write_cache"]
 
@@ -52,7 +53,7 @@ def write_cache(engine: Path, key: str, content: bytes) -> None:
     try:
         with written_whole(path) as beside:
             beside.write_bytes(_TITLE + _seal(key, content) + content)
-    except OSError as error:
+    except (OSError, InputError) as error:
         logger.warning("%s cannot be written (%s): kernels are compiled again at the next start", path, error)
 
 

@@ -207,7 +207,7 @@ def test_a_result_is_the_callers_own(cuda: Cuda) -> None:
 
 def test_a_lane_says_what_it_allocates() -> None:
     engine = NumpyEngine(TWO)
-    assert lane_bytes(engine) == 16 * 24 + 16 * 24 + 16 * DIM * 4
+    assert lane_bytes(engine) == 16 * 768 + 16 * 768 + 16 * DIM * 4, "activations, crops, embeddings"
 
 
 # ---------------------------------------------------------------- crops that are on the GPU already

@@ -11,13 +11,13 @@ from helpers.cuda_driver import ROOT, built_driver, environment_on
 
 from reid_edge.engines.lanes.profiles import choose_profile
 
-CASES = Path(__file__).with_name("cases.py")
+CASES = [str(Path(__file__).with_name(name)) for name in ("cases.py", "engine_cases.py")]
 
 
 def test_the_cases_hold_on_the_double_of_the_driver(tmp_path: Path) -> None:
     """In a process of its own: elsewhere in this one the machine must stay without a GPU."""
     library = built_driver(tmp_path)
-    command = [sys.executable, "-m", "pytest", str(CASES), "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    command = [sys.executable, "-m", "pytest", *CASES, "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     done = subprocess.run(command, env=environment_on(library), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 

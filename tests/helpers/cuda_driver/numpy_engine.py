@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from reid_edge.engines.lanes.profiles import Profile
 from reid_edge.errors import ModelError
 
-HWC = (4, 2, 3)
+HWC = (16, 16, 3)
 DIM = 5
 _Run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
