@@ -43,6 +43,7 @@ class TensorRTEngine:
     (`open_cuda`). ``contexts`` threads may run side by side, each on a lane of its own (`lanes.lane.Lane`); further
     ones wait. Each context has its own stream, activation memory and buffers for the largest batch, all allocated on
     entering; what one takes is logged (level info). With ``graphs``, batch sizes that come again run as a CUDA graph.
+    ``zero_copy`` lets the GPU read crops in page-locked memory without a copy (None: where it shares the CPU's memory).
 
     Entering raises ModelError for an engine of another TensorRT or GPU before it is loaded: plans are code, and a
     foreign one may crash the process; after a driver update it logs a note. Raises DeviceError when the GPU or its
@@ -53,12 +54,20 @@ class TensorRTEngine:
     backend = "tensorrt"
 
     def __init__(
-        self, path: Path | str, cuda: str | None = None, *, device: int = 0, contexts: int = 2, graphs: bool = True
+        self,
+        path: Path | str,
+        cuda: str | None = None,
+        *,
+        device: int = 0,
+        contexts: int = 2,
+        graphs: bool = True,
+        zero_copy: bool | None = None,
     ) -> None:
         if not 1 <= contexts <= _MOST_CONTEXTS:
             raise InputError(f"{contexts} contexts are not between 1 and {_MOST_CONTEXTS}: give contexts=2")
         self.path = Path(path)
         self._binding, self._device, self._contexts, self._graphs = cuda, device, contexts, graphs
+        self._zero_copy = zero_copy
         self._open: ExitStack | None = None
         self._card: EngineCard | None = None
 
@@ -156,7 +165,9 @@ class TensorRTEngine:
 
     def _lanes(self, plan: TensorRTPlan) -> LanePool:
         graphs = GRAPHS if self._graphs else 0
-        pool = LanePool(lambda: Lane(self._cuda, plan, graphs), self._contexts, lambda: not_open(self.path))
+        pool = LanePool(
+            lambda: Lane(self._cuda, plan, graphs, self._zero_copy), self._contexts, lambda: not_open(self.path)
+        )
         logger.info("%s: %d contexts of %.1f MiB each", self.path, self._contexts, lane_bytes(plan) / (1 << 20))
         return pool
 

@@ -18,7 +18,7 @@ from .lanes.profiles import Profile
 from .lanes.runtime_cache import read_cache, write_cache
 from .tensorrt_api import Backend, Log, load_plan
 
-__all__ = ["TensorRTPlan", "check_built_here"]
+__all__ = ["TensorRTPlan", "check_built_here", "profiles_of", "rebuild"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class TensorRTPlan:
             raise ModelError(f"{self.path} cannot be loaded ({self.reason()}): {rebuild(self.path, self._card)}")
         engine: Any = self._owners[-1]
         tensors = _tensors_of(engine, self._backend)
-        if differs := _differs(tensors, _profiles_of(engine) if "images" in tensors else (), self._card):
+        if differs := _differs(tensors, profiles_of(engine) if "images" in tensors else (), self._card):
             raise ModelError(f"{self.path} has {differs}: {rebuild(self.path, self._card)}")
         if self.captures_itself:
             self._configure_rtx(engine)
@@ -167,15 +167,16 @@ def _tensors_of(engine: Any, backend: Backend) -> dict[str, tuple[tuple[int, ...
     }
 
 
-def _profiles_of(engine: Any) -> tuple[tuple[int, ...], ...]:
-    """The batches of an engine's profiles."""
-    shapes = (engine.get_tensor_profile_shape("images", i) for i in range(engine.num_optimization_profiles))
-    return tuple(tuple(int(shape[0]) for shape in profile) for profile in shapes)
+def profiles_of(engine: Any) -> tuple[Profile, ...]:
+    """The batches of the profiles of TensorRT's engine."""
+    found: list[Profile] = []
+    for index in range(engine.num_optimization_profiles):
+        smallest, optimal, largest = (int(shape[0]) for shape in engine.get_tensor_profile_shape("images", index))
+        found.append((smallest, optimal, largest))
+    return tuple(found)
 
 
-def _differs(
-    found: Mapping[str, tuple[tuple[int, ...], str]], profiles: Sequence[tuple[int, ...]], card: EngineCard
-) -> str:
+def _differs(found: Mapping[str, tuple[tuple[int, ...], str]], profiles: Sequence[Profile], card: EngineCard) -> str:
     """How an engine's tensors and profiles differ from its card, by which buffers are allocated; "" if they do not."""
     wanted = _tensors(card)
     if set(found) != {name for name, _, _ in wanted}:
@@ -190,7 +191,7 @@ def _differs(
     return f"profiles {_written(profiles)} where its card says {_written(card.profiles)}"
 
 
-def _written(profiles: Sequence[Profile] | Sequence[tuple[int, ...]]) -> str:
+def _written(profiles: Sequence[Profile]) -> str:
     return ", ".join(":".join(map(str, profile)) for profile in profiles) or "none"
 
 

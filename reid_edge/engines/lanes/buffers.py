@@ -30,14 +30,15 @@ class Buffer:
     batch are always images.
     """
 
-    def __init__(self, device: Device, shape: tuple[int, ...], kind: str, stream: int, stack: ExitStack) -> None:
-        """Allocate for ``shape`` with the batch, numpy's type ``kind``; ``stack`` frees it."""
-        self._device, self._stream = device, stream
+    def __init__(
+        self, device: Device, shape: tuple[int, ...], kind: str, stream: int, stack: ExitStack, shared: bool
+    ) -> None:
+        """Allocate for ``shape`` with the batch, numpy's type ``kind``; ``stack`` frees it. ``shared``: no copies."""
+        self._device, self._stream, self.shared = device, stream, shared
         size = math.prod(shape) * np.dtype(kind).itemsize
         memory = device.allocate_host(size)
         stack.callback(device.free_host, memory)
         self.host: NDArray[Any] = memory.array[:size].view(kind).reshape(shape)
-        self.shared = device.integrated
         self.address = memory.device_address
         if not self.shared:
             self.address = device.allocate(size)

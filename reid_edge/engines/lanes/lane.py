@@ -37,17 +37,21 @@ class Lane:
     loaded engine are not its own and outlive it. Opening frees everything again when it fails.
     """
 
-    def __init__(self, device: Device, loaded: LoadedEngine, graphs: int = GRAPHS) -> None:
+    def __init__(
+        self, device: Device, loaded: LoadedEngine, graphs: int = GRAPHS, zero_copy: bool | None = None
+    ) -> None:
+        """``graphs`` is how many batch sizes have one; ``zero_copy`` is for `Buffer` (None: on integrated GPUs)."""
         self._device, self._engine = device, loaded
         self._name = loaded.tensors[0][0]
         largest = max(profile[2] for profile in loaded.profiles)
+        shared = device.integrated if zero_copy is None else zero_copy
         with ExitStack() as stack, device.active():
             self.stream = device.open_stream()
             stack.callback(device.close_stream, self.stream)
             self._scratch = device.allocate(loaded.scratch_bytes)
             stack.callback(device.free, self._scratch)
             self._input, self._output = (
-                Buffer(device, (largest, *shape), kind, self.stream, stack) for _, shape, kind in loaded.tensors
+                Buffer(device, (largest, *shape), kind, self.stream, stack, shared) for _, shape, kind in loaded.tensors
             )
             self._contexts: list[ExecutionContext] = []
             stack.callback(self._contexts.clear)
