@@ -24,6 +24,9 @@ _NON_BLOCKING = 1
 _THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL."""
 
+_ABANDONED: list[dict[int, Any]] = []
+"""Objects of a lost context or a forked child: what they would free is not theirs any more."""
+
 
 class PyCuda:
     """`reid_edge.engines.gpu.Cuda` over ``pycuda.driver``, which has no graphs: those are calls of libcuda itself."""
@@ -31,7 +34,7 @@ class PyCuda:
     def __init__(self, device: int) -> None:
         self._driver, self._device, self._context = _primary_context(device)
         self._guard, self._library = Guard(), _library()
-        self._held: dict[int, Any] = {}
+        self._held: dict[int, Any] = {}  # PyCUDA's objects, which free what they stand for when they are deleted
         self._stream = self.open_stream()
 
     @property
@@ -43,18 +46,18 @@ class PyCuda:
     def gpu(self) -> Gpu:
         """See `Cuda.gpu`."""
         return Gpu(
-            name=self._device.name(),
-            compute_capability=self._device.compute_capability(),
-            driver=int(self._driver.get_driver_version()),
-            multiprocessors=int(self._device.get_attribute(self._driver.device_attribute.MULTIPROCESSOR_COUNT)),
-            memory_bytes=int(self._device.total_memory()),
+            name=self._call(self._device.name),
+            compute_capability=self._call(self._device.compute_capability),
+            driver=int(self._call(self._driver.get_driver_version)),
+            multiprocessors=self._fact("MULTIPROCESSOR_COUNT"),
+            memory_bytes=int(self._call(self._device.total_memory)),
             board=board_model(),
         )
 
     @property
     def integrated(self) -> bool:
         """See `Cuda.integrated`."""
-        return bool(self._device.get_attribute(self._driver.device_attribute.INTEGRATED))
+        return bool(self._fact("INTEGRATED"))
 
     def check(self) -> None:
         """See `Cuda.check`."""
@@ -68,23 +71,23 @@ class PyCuda:
 
     def free(self, address: int) -> None:
         """See `Cuda.free`."""
-        self._release(self._held.pop(address).free)
+        self._release(lambda: self._held.pop(address).free())
 
     def allocate_host(self, size: int) -> HostMemory:
         """See `Cuda.allocate_host`."""
         flags = self._driver.host_alloc_flags.DEVICEMAP
         array = self._call(self._driver.pagelocked_empty, max(size, 1), "uint8", "C", flags)
         array[:] = 0
+        self._held[array.ctypes.data] = array
         try:
             return HostMemory(array, int(self._call(array.base.get_device_pointer)))
         except DeviceError:
-            self._release(array.base.free)
+            self.free_host(HostMemory(array, 0))
             raise
 
     def free_host(self, memory: HostMemory) -> None:
         """See `Cuda.free_host`."""
-        owner: Any = memory.array.base
-        self._release(owner.free)
+        self._release(lambda: self._held.pop(memory.array.ctypes.data).base.free())
 
     def open_stream(self) -> int:
         """See `Cuda.open_stream`."""
@@ -145,6 +148,11 @@ class PyCuda:
     def close(self) -> None:
         """See `Cuda.close`; the context stays, see `_primary_context`."""
         self.close_stream(self._stream)
+        if not self._guard.usable:
+            _ABANDONED.append(self._held)
+
+    def _fact(self, name: str) -> int:
+        return int(self._call(self._device.get_attribute, getattr(self._driver.device_attribute, name)))
 
     def _on(self, stream: int | None) -> Any:
         return self._held[self._stream if stream is None else stream]

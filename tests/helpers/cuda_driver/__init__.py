@@ -43,9 +43,9 @@ class Driver:
         self.library = ctypes.CDLL("libcuda.so.1")
         self.library.test_log.restype = ctypes.c_char_p
 
-    def fail(self, name: str, nth: int = 1, error: int = 2, sticky: bool = False) -> None:
-        """Let the ``nth`` call of a function from now fail, or ("" as name) none."""
-        self.library.test_fail(name.encode(), nth, error, int(sticky))
+    def fail(self, name: str, nth: int = 1, error: int = 2, *, sticky: bool = False, lasting: bool = False) -> None:
+        """Let the ``nth`` call of a function from now fail; ``sticky``: then all calls; ``lasting``: then this one."""
+        self.library.test_fail(name.encode(), nth, error, 1 if sticky else 2 if lasting else 0)
 
     def log(self) -> list[str]:
         """The calls since the last `reset`."""

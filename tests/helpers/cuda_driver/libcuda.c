@@ -5,8 +5,10 @@
    stream that is being captured), and fails the call that a test asks for. A graph holds what was queued while it was
    captured: copies, and the runs that a double of TensorRT's context queues through test_queue.
 
-   Control: test_fail(function, nth call from now, error, sticky), test_log(), test_live(kind), test_reset(), test_forget(),
-   test_integrated(0 or 1), test_devices(count), test_capturing(stream), test_queue(stream, function, argument). Signatures: CUDA driver API 13.
+   Control: test_fail(function, nth call from now, error, mode), where mode is 0 for that call alone, 1 for every call of
+   any function after it (a sticky error), 2 for this function from then on; test_log(), test_reset(), test_live(kind),
+   test_forget(), test_integrated(0 or 1), test_devices(count), test_capturing(stream), test_queue(stream, function,
+   argument), test_depth() of the context stack. Signatures: CUDA driver API 13.
 */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +34,7 @@ static pthread_mutex_t lock;
 static struct object *objects, *primary;
 static int initialized, retained, integrated, devices = 1, sticky, log_length;
 static char *log_text;
-static struct { char name[64]; int nth, error, sticky; } failing;
+static struct { char name[64]; int nth, error, mode; } failing;
 static __thread struct object *stack[64];
 static __thread int depth;
 
@@ -62,8 +64,8 @@ static CUresult begin(const char *name) {
     log_length += sprintf(log_text + log_length, "%s\n", name);
     if (sticky) return sticky;
     if (!strcmp(failing.name, name) && --failing.nth == 0) {
-        if (failing.sticky) sticky = failing.error;
-        failing.name[0] = 0;
+        if (failing.mode == 1) sticky = failing.error;
+        if (failing.mode == 2) failing.nth = 1; else failing.name[0] = 0;
         return failing.error;
     }
     return OK;
@@ -75,9 +77,9 @@ static CUresult begin(const char *name) {
 #define NEED_CONTEXT if (status) break; if (!depth || !stack[depth - 1] || !stack[depth - 1]->live) GIVE(INVALID_CONTEXT)
 
 /* -------------------------------------------------------------------------------- control, for tests */
-API void test_fail(const char *name, int nth, int error, int stays) {
+API void test_fail(const char *name, int nth, int error, int mode) {
     snprintf(failing.name, sizeof failing.name, "%s", name);
-    failing.nth = nth; failing.error = error; failing.sticky = stays;
+    failing.nth = nth; failing.error = error; failing.mode = mode;
 }
 API const char *test_log(void) { return log_text ? log_text : ""; }
 API void test_reset(void) { log_length = 0; if (log_text) log_text[0] = 0; failing.name[0] = 0; sticky = 0; }
@@ -170,6 +172,7 @@ API CUresult cuCtxPopCurrent_v2(void **context) {
     END;
 }
 API CUresult cuCtxGetCurrent(void **context) { *context = depth ? stack[depth - 1] : NULL; return OK; }
+API CUresult cuCtxDetach(void *context) { return OK; }
 API CUresult cuCtxGetDevice(int *device) { *device = 0; return OK; }
 
 /* -------------------------------------------------------------------------------- memory */
