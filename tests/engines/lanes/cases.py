@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -337,8 +338,12 @@ def test_what_is_freed_is_freed_in_the_reverse_order(driver: Driver, cuda: Cuda)
 # ---------------------------------------------------------------- lost contexts and forked processes
 
 
-def test_a_sticky_error_ends_all_use_with_the_remedy(driver: Driver) -> None:
-    cuda = open_cuda("cuda-bindings")
+@pytest.mark.parametrize("binding", ["cuda-bindings", "pycuda"])
+def test_a_sticky_error_ends_all_use_with_the_remedy(driver: Driver, binding: str) -> None:
+    try:
+        cuda = open_cuda(binding)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
     lane = Lane(cuda, NumpyEngine(TWO))
     driver.fail("cuStreamSynchronize", error=ILLEGAL_ADDRESS, sticky=True)
     with pytest.raises(ContextLostError, match=r"ILLEGAL_ADDRESS.*start it again"):
@@ -351,6 +356,8 @@ def test_a_sticky_error_ends_all_use_with_the_remedy(driver: Driver) -> None:
     assert not driver.log()
     lane.close()
     cuda.close()
+    del lane, cuda
+    gc.collect()
     assert not driver.log() and driver.library.test_depth() == 0
     driver.library.test_forget()
 
