@@ -143,7 +143,15 @@ class PyCuda:
         try:
             yield
         finally:
+            self._pop()
+
+    def _pop(self) -> None:
+        """Also after a lost context, whose error the driver may give again here."""
+        try:
             self._context.pop()
+        except self._driver.Error:
+            if self._guard.usable:
+                raise
 
     def close(self) -> None:
         """See `Cuda.close`; the context stays, see `_primary_context`."""

@@ -159,6 +159,7 @@ API CUresult cuDevicePrimaryCtxRelease_v2(int device) {
 }
 API CUresult cuCtxPushCurrent_v2(void *context) {
     BEGIN("cuCtxPushCurrent")
+    if (sticky) status = OK; /* as below */
     if (status) break;
     if (!found(context, CONTEXT) || depth == 64) GIVE(INVALID_CONTEXT)
     stack[depth++] = context;
@@ -166,6 +167,7 @@ API CUresult cuCtxPushCurrent_v2(void *context) {
 }
 API CUresult cuCtxPopCurrent_v2(void **context) {
     BEGIN("cuCtxPopCurrent")
+    status = OK; /* the stack is the host's own: assumed to work in a lost context too */
     if (!depth) GIVE(INVALID_CONTEXT)
     depth--;
     if (context) *context = stack[depth];
