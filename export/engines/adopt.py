@@ -12,8 +12,10 @@ from reid_edge.core.files import require_file, scratch_folder, sha256_of, write_
 from reid_edge.engines.cuda import open_cuda
 from reid_edge.engines.engine_card import EngineCard
 from reid_edge.engines.gpu import Cuda
+from reid_edge.engines.lanes.profiles import Profile
 from reid_edge.engines.tensorrt import TensorRTEngine
 from reid_edge.engines.tensorrt_api import Backend, Log, load_backend, load_plan
+from reid_edge.engines.tensorrt_plan import profiles_of
 from reid_edge.errors import DeviceError, GateError, InputError, ModelError
 from reid_edge.export.graph.io import read_graph
 from reid_edge.export.parity.crops import ParityCrops
@@ -53,7 +55,7 @@ def adopt_file(
         )
         log = Log()
         with cuda.active():
-            card = card.with_(options=EngineOptions(batches=_batches(plan, backend, log, path)).facts())
+            card = card.with_(options=EngineOptions(profiles=_profiles(plan, backend, log, path)).facts())
             layers, _ = compiled_layers(plan, backend, log, card, has_gpu=True)
         card = card.with_(layers=layers)
     finally:
@@ -88,8 +90,8 @@ def _device() -> Cuda:
         raise InputError(f"an engine is adopted by running it, and there is no GPU here: {error}") from None
 
 
-def _batches(plan: bytes, backend: Backend, log: Log, path: Path) -> tuple[int, int, int]:
-    """The minimum, optimum and maximum of an engine's first profile."""
+def _profiles(plan: bytes, backend: Backend, log: Log, path: Path) -> tuple[Profile, ...]:
+    """The batches of an engine's profiles."""
     owners: list[Any] = [log.logger(backend)]
     engine = load_plan(plan, backend, owners[0], {}, owners)
     if engine is None:
@@ -98,5 +100,4 @@ def _batches(plan: bytes, backend: Backend, log: Log, path: Path) -> tuple[int, 
     names = sorted(engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
     if names != ["embeddings", "images"]:
         raise ModelError(f"{path} has tensors {', '.join(names)}: give an engine of a file of reid-edge export")
-    smallest, optimal, largest = (int(shape[0]) for shape in engine.get_tensor_profile_shape("images", 0))
-    return smallest, optimal, largest
+    return profiles_of(engine)

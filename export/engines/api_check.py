@@ -43,7 +43,9 @@ _CLASSES = {
 
 _SOURCES = (
     "reid_edge.engines.tensorrt_api",
-    "reid_edge.engines.tensorrt",
+    "reid_edge.engines.tensorrt_plan",
+    "reid_edge.engines.lanes.graphs",
+    "reid_edge.engines.lanes.lane",
     "reid_edge.export.engines.adopt",
     "reid_edge.export.engines.compile",
     "reid_edge.export.engines.kernels",

@@ -8,6 +8,7 @@ from typing import Any
 from reid_edge.card import ModelCard
 from reid_edge.core.files import written_whole
 from reid_edge.core.progress import Phase, phase
+from reid_edge.engines.lanes.profiles import Profile
 from reid_edge.engines.tensorrt_api import Backend, Log, required, strongly_typed_flag
 from reid_edge.errors import InputError, ModelError
 
@@ -33,11 +34,12 @@ def compiled(onnx: bytes, card: ModelCard, backend: Backend, options: EngineOpti
         raise ModelError(f"{backend.name} {backend.version} cannot read this graph: {'; '.join(errors)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
-    config.add_optimization_profile(_profile(builder, card, options))
+    for batches in options.all_profiles:
+        config.add_optimization_profile(_profile(builder, card, batches))
     _configure(config, builder, backend, options)
     cache = _timing_cache(config, options)
-    batches = ":".join(map(str, options.batches))
-    logger.info("building with %s %s, batches %s", backend.name, backend.version, batches)
+    written = " and ".join(":".join(map(str, batches)) for batches in options.all_profiles)
+    logger.info("building with %s %s, batches %s", backend.name, backend.version, written)
     with phase("TensorRT") as line:
         monitor = _watched(config, backend, line)
         plan = builder.build_serialized_network(network, config)
@@ -52,11 +54,11 @@ def compiled(onnx: bytes, card: ModelCard, backend: Backend, options: EngineOpti
     return bytes(plan)
 
 
-def _profile(builder: Any, card: ModelCard, options: EngineOptions) -> Any:
-    """The batches that the engine takes, in the graph's input format."""
+def _profile(builder: Any, card: ModelCard, batches: Profile) -> Any:
+    """Batches that the engine takes, in the graph's input format."""
     profile = builder.create_optimization_profile()
     image = (*card.input_hw, 3) if card.input_format == "nhwc-uint8" else (3, *card.input_hw)
-    profile.set_shape("images", *((batch, *image) for batch in options.batches))
+    profile.set_shape("images", *((batch, *image) for batch in batches))
     return profile
 
 

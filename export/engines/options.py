@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reid_edge.engines.lanes.profiles import MOST_PROFILES, Profile, whole
 from reid_edge.engines.tensorrt_api import require_backend
 from reid_edge.errors import InputError
 
@@ -22,7 +23,9 @@ class EngineOptions:
     """How to build an engine.
 
     ``backend`` is one of `tensorrt_api.BACKENDS` (None: the first that is installed); ``batches`` are the minimum, the
-    optimum (which kernels are tuned for) and the maximum batch; ``workspace_mib`` bounds scratch memory (None:
+    optimum (which kernels are tuned for) and the maximum batch; ``profiles`` are several such triples in its place, for
+    example (1, 1, 8) and (9, 32, 64): kernels are chosen for each, and a run takes the one that fits its batch best
+    (`lanes.profiles.choose_profile`); ``batches`` spans them then. ``workspace_mib`` bounds scratch memory (None:
     TensorRT's default, all there is); ``version_compatible`` engines run on newer runtimes too, slower; ``dla`` is the
     core of the deep-learning accelerator, on the Jetsons and versions that have one, for the engines of FP16 and INT8
     files (it computes no FP32); ``timing_cache`` is a file that makes the next build quick; ``force`` builds even when
@@ -30,20 +33,28 @@ class EngineOptions:
     """
 
     backend: str | None = None
-    batches: tuple[int, int, int] = (1, 16, 64)
+    batches: Profile = (1, 16, 64)
     workspace_mib: int | None = None
     version_compatible: bool = False
     dla: int | None = None
     timing_cache: Path | None = None
     force: bool = False
+    profiles: tuple[Profile, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.profiles:
+            object.__setattr__(self, "batches", whole(self.profiles))
 
     def check(self) -> None:
         """Raise InputError for what no model and no version could be built with."""
         require_backend(self.backend)
-        _check_batches(self.batches, self.batches)
+        for profile in self.all_profiles:
+            _check_batches(profile, profile)
+        if len(self.all_profiles) > MOST_PROFILES:
+            raise InputError(f"an engine has at most {MOST_PROFILES} profiles: leave some --profile (profiles=) out")
         if self.workspace_mib is not None and not 1 <= self.workspace_mib <= _MAX_WORKSPACE_MIB:
             raise InputError(f"{self.workspace_mib} MiB of workspace are not between 1 and {_MAX_WORKSPACE_MIB}")
-        if self.dla is not None and len(set(self.batches)) > 1:
+        if self.dla is not None and len({size for profile in self.all_profiles for size in profile}) > 1:
             raise InputError(
                 "the deep-learning accelerator takes an FP16 or INT8 .onnx and one batch size: give such a file, and "
                 "--profile 8:8:8 (batches=) for example"
@@ -64,8 +75,13 @@ class EngineOptions:
 
     @property
     def distinct_batches(self) -> tuple[int, ...]:
-        """The batches of the profile, smallest first, each once."""
-        return tuple(sorted({*self.batches}))
+        """The batches of the profiles, smallest first, each once."""
+        return tuple(sorted({size for profile in self.all_profiles for size in profile}))
+
+    @property
+    def all_profiles(self) -> tuple[Profile, ...]:
+        """The profiles to build: `profiles`, or one of `batches`."""
+        return self.profiles or (self.batches,)
 
     def facts(self) -> dict[str, Any]:
         """What an engine depends on, for its card."""
@@ -74,6 +90,7 @@ class EngineOptions:
             "workspace_mib": self.workspace_mib,
             "version_compatible": self.version_compatible,
             "dla": self.dla,
+            **({"profiles": [list(profile) for profile in self.profiles]} if len(self.profiles) > 1 else {}),
         }
 
 

@@ -123,11 +123,13 @@ def export(
         ),
     ] = False,
     profile: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            metavar="MIN:OPT:MAX", help="Batches of the engines, and of the files for --for.", rich_help_panel=ENGINE
+            metavar="MIN:OPT:MAX",
+            help="Batches of the engines, and of the files for --for; repeatable. [default: 1:16:64]",
+            rich_help_panel=ENGINE,
         ),
-    ] = "1:16:64",
+    ] = None,
     backend: Annotated[
         choices.Backend | None,
         typer.Option(help="TensorRT package; the first installed one by default.", rich_help_panel=ENGINE),
@@ -156,12 +158,13 @@ def export(
 ) -> None:
     """Write self-describing ONNX files, each only after its embeddings agree with those of the model in FP32."""
     from reid_edge.api.export_model import export_model
+    from reid_edge.engines.lanes.profiles import whole
     from reid_edge.export.engines.options import parse_profile
     from reid_edge.export.handover.programs import HandOver
     from reid_edge.export.int8.plan import Int8Options
     from reid_edge.export.parity.limits import Checks, parse_gates
 
-    batches = parse_profile(profile)
+    profiles = tuple(parse_profile(one) for one in profile or ["1:16:64"])
     quantizing = Int8Options(
         calibrate=calibrate,
         layout=value_of(layout),
@@ -185,9 +188,9 @@ def export(
         input_format=value_of(input_format),
         optimize_for=value_of(optimize_for),
         int8=quantizing,
-        engine=_engine(batches, backend, workspace, timing_cache, version_compatible, dla, force) if engine else None,
+        engine=_engine(profiles, backend, workspace, timing_cache, version_compatible, dla, force) if engine else None,
         checks=Checks(gates=parse_gates(gate or []), force=force),
-        hand_over=HandOver(program=value_of(program), batches=batches) if program else None,
+        hand_over=HandOver(program=value_of(program), batches=whole(profiles)) if program else None,
         sensitivity=value_of(sensitivity),
         threads=threads,
     )
@@ -197,7 +200,7 @@ def export(
 
 
 def _engine(
-    batches: tuple[int, int, int],
+    profiles: tuple[tuple[int, int, int], ...],
     backend: choices.Backend | None,
     workspace: int | None,
     timing_cache: Path | None,
@@ -210,7 +213,7 @@ def _engine(
 
     return EngineOptions(
         backend=value_of(backend),
-        batches=batches,
+        profiles=profiles,
         workspace_mib=workspace,
         version_compatible=version_compatible,
         dla=dla,

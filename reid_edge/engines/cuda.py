@@ -6,17 +6,22 @@ that belongs to one thread. Every call makes the context current and restores th
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.errors import DeviceError, InputError, MissingExtraError
 
 from .cuda_pycuda import PyCuda
-from .gpu import Cuda, Gpu, board_model, failed_call
+from .gpu import Cuda, Gpu, board_model
+from .lanes.contract import HostMemory
+from .lanes.cuda_errors import Guard, failed_call
 
 __all__ = ["BINDINGS", "find_gpu", "open_cuda"]
 
@@ -36,16 +41,21 @@ def find_gpu() -> Gpu | None:
         cuda.close()
 
 
-def open_cuda(binding: str | None = None) -> Cuda:
-    """The first GPU through one of `BINDINGS`.
+def open_cuda(binding: str | None = None, device: int = 0) -> Cuda:
+    """A GPU through one of `BINDINGS`.
+
+    ``device`` counts the GPUs that CUDA_VISIBLE_DEVICES shows this process, in its order; without that variable the
+    fastest is first (CUDA_DEVICE_ORDER=PCI_BUS_ID: in the order of nvidia-smi).
 
     Raises InputError for an unknown binding, MissingExtraError without any, DeviceError without a driver or a GPU.
     """
     if binding is not None and binding not in BINDINGS:
         raise InputError(f"CUDA binding {binding!r} is unknown: give one of {', '.join(BINDINGS)}")
+    if device < 0:
+        raise InputError(f"device {device} is no GPU: count them from 0")
     for name in (binding,) if binding else BINDINGS:
         try:
-            return _CudaBindings() if name == "cuda-bindings" else PyCuda()
+            return _CudaBindings(device) if name == "cuda-bindings" else PyCuda(device)
         except ImportError:
             continue
     install = "" if binding else "pip install cuda-bindings  (CUDA 12: 'cuda-bindings<13')"
@@ -55,82 +65,135 @@ def open_cuda(binding: str | None = None) -> Cuda:
 class _CudaBindings:
     """`reid_edge.engines.gpu.Cuda` over ``cuda.bindings.driver``."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: int) -> None:
         from cuda.bindings import driver
 
-        self._driver = driver
+        self._driver, self._guard = driver, Guard()
         try:
-            self._do(driver.cuInit(0))
+            self._call("cuInit", 0)
         except RuntimeError as error:  # the binding loads libcuda at its first call
             reason = shorten(str(error), 120, placeholder="...")
             raise DeviceError(f"no NVIDIA driver ({reason}): install the driver") from None
-        self._device = self._do(driver.cuDeviceGet(0))
-        self._context = self._do(driver.cuDevicePrimaryCtxRetain(self._device))
-        with self.active():
-            self._stream = self._do(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        self._device = self._call("cuDeviceGet", device)
+        self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+        try:
+            self._stream = self.open_stream()
+        except DeviceError:
+            self._guard.release(partial(self._call, "cuDevicePrimaryCtxRelease", self._device))
+            raise
 
     @property
     def stream(self) -> int:
-        return int(self._stream)
+        return self._stream
 
     @property
     def gpu(self) -> Gpu:
-        driver, kind = self._driver, self._driver.CUdevice_attribute
-        name = self._do(driver.cuDeviceGetName(128, self._device)).split(b"\0")[0].decode(errors="replace")
-        major, minor, multiprocessors = (
-            int(self._do(driver.cuDeviceGetAttribute(one, self._device)))
-            for one in (
-                kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-                kind.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-                kind.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-            )
-        )
+        name = self._call("cuDeviceGetName", 128, self._device).split(b"\0")[0].decode(errors="replace")
         return Gpu(
             name=name,
-            compute_capability=(major, minor),
-            driver=int(self._do(driver.cuDriverGetVersion())),
-            multiprocessors=multiprocessors,
-            memory_bytes=int(self._do(driver.cuDeviceTotalMem(self._device))),
+            compute_capability=(self._fact("COMPUTE_CAPABILITY_MAJOR"), self._fact("COMPUTE_CAPABILITY_MINOR")),
+            driver=int(self._call("cuDriverGetVersion")),
+            multiprocessors=self._fact("MULTIPROCESSOR_COUNT"),
+            memory_bytes=int(self._call("cuDeviceTotalMem", self._device)),
             board=board_model(),
         )
 
+    @property
+    def integrated(self) -> bool:
+        return bool(self._fact("INTEGRATED"))
+
+    def check(self) -> None:
+        self._guard.check()
+
     def allocate(self, size: int) -> int:
-        with self.active():
-            return int(self._do(self._driver.cuMemAlloc(max(size, 1))))
+        return int(self._active_call("cuMemAlloc", max(size, 1)))
 
     def free(self, address: int) -> None:
-        with self.active():
-            self._do(self._driver.cuMemFree(address))
+        self._release("cuMemFree", address)
 
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        with self.active():
-            self._do(self._driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self._stream))
+    def allocate_host(self, size: int) -> HostMemory:
+        address = int(self._active_call("cuMemHostAlloc", max(size, 1), self._driver.CU_MEMHOSTALLOC_DEVICEMAP))
+        try:
+            device_address = int(self._active_call("cuMemHostGetDevicePointer", address, 0))
+        except DeviceError:
+            self._release("cuMemFreeHost", address)
+            raise
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(address))
+        array[:] = 0
+        return HostMemory(array, device_address)
 
-    def download(self, array: NDArray[Any], address: int) -> None:
-        with self.active():
-            self._do(self._driver.cuMemcpyDtoHAsync(array.ctypes.data, address, array.nbytes, self._stream))
+    def free_host(self, memory: HostMemory) -> None:
+        self._release("cuMemFreeHost", memory.array.ctypes.data)
 
-    def synchronize(self) -> None:
-        with self.active():
-            self._do(self._driver.cuStreamSynchronize(self._stream))
+    def open_stream(self) -> int:
+        return int(self._active_call("cuStreamCreate", self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+
+    def close_stream(self, stream: int) -> None:
+        self._release("cuStreamDestroy", stream)
+
+    def upload(self, address: int, array: NDArray[Any], stream: int | None = None) -> None:
+        self._active_call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, self._on(stream))
+
+    def download(self, array: NDArray[Any], address: int, stream: int | None = None) -> None:
+        self._active_call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, self._on(stream))
+
+    def synchronize(self, stream: int | None = None) -> None:
+        self._active_call("cuStreamSynchronize", self._on(stream))
+
+    def begin_capture(self, stream: int) -> None:
+        # Thread-local: what other threads do meanwhile (torch allocates) neither fails nor is captured.
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._active_call("cuStreamBeginCapture", stream, mode)
+
+    def end_capture(self, stream: int) -> int:
+        graph = self._active_call("cuStreamEndCapture", stream)
+        try:
+            return int(self._active_call("cuGraphInstantiate", graph, 0))
+        finally:
+            self._release("cuGraphDestroy", graph)
+
+    def launch(self, graph: int, stream: int) -> None:
+        self._active_call("cuGraphLaunch", graph, stream)
+
+    def free_graph(self, graph: int) -> None:
+        self._release("cuGraphExecDestroy", graph)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        self._do(self._driver.cuCtxPushCurrent(self._context))
+        if not self._guard.usable:
+            yield
+            return
+        self._call("cuCtxPushCurrent", self._context)
         try:
             yield
         finally:
-            self._do(self._driver.cuCtxPopCurrent())
+            self._driver.cuCtxPopCurrent()  # also after an error, so that nothing of ours stays current
 
     def close(self) -> None:
-        with self.active():
-            self._do(self._driver.cuStreamDestroy(self._stream))
-        self._do(self._driver.cuDevicePrimaryCtxRelease(self._device))
+        self.close_stream(self._stream)
+        self._guard.release(partial(self._call, "cuDevicePrimaryCtxRelease", self._device))
 
-    def _do(self, result: Any) -> Any:
+    def _on(self, stream: int | None) -> int:
+        return self._stream if stream is None else stream
+
+    def _fact(self, name: str) -> int:
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(self._call("cuDeviceGetAttribute", attribute, self._device))
+
+    def _active_call(self, name: str, *arguments: Any) -> Any:
+        self._guard.check()
+        with self.active():
+            return self._call(name, *arguments)
+
+    def _release(self, name: str, *arguments: Any) -> None:
+        self._guard.release(partial(self._active_call, name, *arguments))
+
+    def _call(self, name: str, *arguments: Any) -> Any:
         """The value of a driver call, whose result is (status, value...)."""
-        status, *values = result
+        self._guard.check()
+        status, *values = getattr(self._driver, name)(*arguments)
         if int(status) != 0:
             text = self._driver.cuGetErrorString(status)[1]
-            raise failed_call(text.decode(errors="replace") if isinstance(text, bytes) else "", status.name)
+            words = text.decode(errors="replace") if isinstance(text, bytes) else ""
+            raise self._guard.noted(failed_call(words, status.name))
         return values[0] if values else None

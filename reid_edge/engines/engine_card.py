@@ -14,6 +14,7 @@ from typing import Any
 from reid_edge.card import ModelCard
 from reid_edge.errors import ModelError
 
+from .lanes.profiles import MOST_PROFILES, whole
 from .tensorrt_api import BACKENDS
 
 __all__ = ["EngineCard"]
@@ -32,7 +33,8 @@ class EngineCard:
 
     ``backend`` and ``version`` are TensorRT's; ``gpu`` holds the facts of `reid_edge.engines.gpu.Gpu`, empty for an
     engine built without a GPU; ``engine_sha256`` is the hash of the engine file that the card belongs to; ``options``
-    are the builder's, among them ``batches`` (min, opt, max of the profile); ``layers`` counts the compiled layers by
+    are the builder's, among them ``batches`` (min, opt, max of the profile) and, of an engine with several profiles,
+    ``profiles`` (the same of each; ``batches`` spans them all then); ``layers`` counts the compiled layers by
     type and precision, ``placed`` those of an engine for the deep-learning accelerator by where they run (DLA, GPU).
 
     The file also holds the SHA-256 of its content, so that a damaged card is refused.
@@ -56,9 +58,14 @@ class EngineCard:
 
     @property
     def batches(self) -> tuple[int, int, int]:
-        """The profile's batch sizes: min, opt, max."""
+        """The batch sizes: min, opt, max; of several profiles as `lanes.profiles.whole` has it."""
         smallest, optimal, largest = self.options["batches"]
         return smallest, optimal, largest
+
+    @property
+    def profiles(self) -> tuple[tuple[int, int, int], ...]:
+        """Min, opt and max of each optimisation profile, in the engine's order."""
+        return tuple((a, b, c) for a, b, c in self.options.get("profiles") or [self.batches])
 
     def with_(self, **changes: Any) -> EngineCard:
         """A copy with some fields changed."""
@@ -152,17 +159,28 @@ def _gpu(raw: Any) -> dict[str, Any]:
 
 
 def _options(raw: Mapping[str, Any]) -> dict[str, Any]:
-    batches = raw["batches"]
-    if not (isinstance(batches, list) and len(batches) == 3 and all(type(b) is int for b in batches)):
-        raise ValueError("batches are not three numbers")
-    if not 1 <= batches[0] <= batches[1] <= batches[2] < 1 << 31:
-        raise ValueError(f"batches {batches} do not grow from 1")
+    batches = _profile(raw["batches"])
+    if "profiles" in raw:
+        profiles = raw["profiles"]
+        if not isinstance(profiles, list) or not 2 <= len(profiles) <= MOST_PROFILES:
+            raise ValueError(f"profiles are not a list of 2 to {MOST_PROFILES}")
+        if batches != whole([_profile(one) for one in profiles]):
+            raise ValueError(f"batches {batches} do not span the profiles")
     for name in ("workspace_mib", "dla"):
         if (value := raw.get(name)) is not None and type(value) is not int:
             raise ValueError(f"{name} is not a whole number")
     if type(raw.get("version_compatible", False)) is not bool:
         raise ValueError("version_compatible is not true or false")
     return dict(raw)
+
+
+def _profile(batches: Any) -> tuple[int, int, int]:
+    if not (isinstance(batches, list) and len(batches) == 3 and all(type(b) is int for b in batches)):
+        raise ValueError("batches are not three numbers")
+    smallest, optimal, largest = batches
+    if not 1 <= smallest <= optimal <= largest < 1 << 31:
+        raise ValueError(f"batches {batches} do not grow from 1")
+    return smallest, optimal, largest
 
 
 def _counts(raw: Mapping[str, Any]) -> dict[str, int]:

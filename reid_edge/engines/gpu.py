@@ -1,4 +1,4 @@
-"""The contract of device memory: one GPU, its memory and one stream, whichever binding gives them."""
+"""The contract of a GPU: its memory, streams and graphs, whichever binding gives them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
+from .lanes.contract import Device
 
-from reid_edge.errors import DeviceError
-
-__all__ = ["Cuda", "Gpu", "board_model", "failed_call", "gpu_differences"]
+__all__ = ["Cuda", "Gpu", "board_model", "gpu_differences"]
 
 _BOARD_FILE = Path("/proc/device-tree/model")
 
@@ -69,15 +67,12 @@ def board_model() -> str:
     return text.rstrip(b"\0").decode(errors="replace").strip()
 
 
-class Cuda(Protocol):
-    """Memory and one stream on the first GPU. Addresses and the stream are integers.
-
-    Every call raises DeviceError when the driver reports an error.
-    """
+class Cuda(Device, Protocol):
+    """A GPU of this machine, with one stream of its own: see `Device` for the rules of every call."""
 
     @property
     def stream(self) -> int:
-        """The stream on which all copies and runs are queued."""
+        """The stream on which copies are queued that name no other."""
         ...
 
     @property
@@ -85,74 +80,8 @@ class Cuda(Protocol):
         """The GPU."""
         ...
 
-    def allocate(self, size: int) -> int:
-        """Allocate ``size`` bytes of device memory, at least one."""
-        ...
-
-    def free(self, address: int) -> None:
-        """Free memory that `allocate` returned."""
-        ...
-
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        """Copy a C-contiguous array to the device; ``array`` must not change until `synchronize`."""
-        ...
-
-    def download(self, array: NDArray[Any], address: int) -> None:
-        """Copy from the device into a C-contiguous array, which is complete after `synchronize`."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until all queued work is done; errors of that work are raised here."""
-        ...
-
-    def active(self) -> Any:
-        """A context manager in which the device's context is current, for calls of other libraries."""
-        ...
-
-    def close(self) -> None:
-        """Release stream and context."""
-        ...
-
-
-def failed_call(reason: str, name: str = "") -> DeviceError:
-    """The error for a failed driver call, with advice by its code.
-
-    ``reason`` are the driver's words; ``name`` is CUDA's, e.g. "CUDA_ERROR_ILLEGAL_ADDRESS" ("" for PyCUDA, whose
-    errors carry the words alone: the code is found by them).
-    """
-    words = " ".join(reason.split())
-    known = next((row for row in _KNOWN if row[0] == name or (not name and row[1] in words)), None)
-    label = name or (known[0] if known else "")
-    remedy = known[2] if known else "see whether nvidia-smi finds the GPU"
-    return DeviceError(f"the CUDA driver reports {f'{label} ({words})' if label else words}: {remedy}")
-
 
 def _same(name: str, built: Any, here: Any) -> bool:
     if name != "memory_mib":
         return bool(built == here)
     return abs(int(built) - int(here)) <= _MEMORY_TOLERANCE * max(int(built), int(here))
-
-
-_SMALLER = "free GPU memory, or give a smaller batch"
-_HIDDEN = "see whether nvidia-smi finds a GPU, and whether CUDA_VISIBLE_DEVICES hides it"
-_UPDATE = "the driver is older than this CUDA: update the NVIDIA driver, and restart after an update"
-_REBUILD = "it was compiled for another GPU: build the engine again here"
-_RESTART = "this process cannot use the GPU any more: start it again, and build the engine again if that recurs"
-_FAULTY = "GPU memory is faulty: look at  nvidia-smi -q  and restart the machine"
-
-_KNOWN = (
-    ("CUDA_ERROR_OUT_OF_MEMORY", "out of memory", _SMALLER),
-    ("CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected", _HIDDEN),
-    ("CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal", _HIDDEN),
-    ("CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "compiled with an unsupported toolchain", _UPDATE),
-    ("CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER", "requires newer CUDA driver", _UPDATE),
-    ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "unsupported display driver / cuda driver combination", _UPDATE),
-    ("CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE", "forward compatibility was attempted", _UPDATE),
-    ("CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available", _REBUILD),
-    ("CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered", _RESTART),
-    ("CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address", _RESTART),
-    ("CUDA_ERROR_ILLEGAL_INSTRUCTION", "an illegal instruction was encountered", _RESTART),
-    ("CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure", _RESTART),
-    ("CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error", _FAULTY),
-)
-"""CUDA's name, words of cuGetErrorString, and the remedy (CUDA driver API 13, "CUresult")."""

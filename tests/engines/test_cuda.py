@@ -11,7 +11,8 @@ import pytest
 
 from reid_edge.engines import gpu as gpu_module
 from reid_edge.engines.cuda import find_gpu, open_cuda
-from reid_edge.engines.gpu import _KNOWN, Gpu, board_model, failed_call, gpu_differences
+from reid_edge.engines.gpu import Gpu, board_model, gpu_differences
+from reid_edge.engines.lanes.cuda_errors import _KNOWN, failed_call
 from reid_edge.engines.tensorrt_api import load_backend
 from reid_edge.errors import DeviceError, InputError, MissingExtraError
 

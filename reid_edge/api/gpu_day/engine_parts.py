@@ -16,6 +16,7 @@ from .files import FOLDER, files_in, least_ms
 from .gpus import require_gpu, require_onnx
 from .parts import CannotRunError, DayOptions, DayRow
 from .torch_parts import peak_rows
+from .whole_runs import whole_rows
 
 __all__ = ["engine_rows", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt", "tensorrt_rtx"]
 
@@ -79,10 +80,11 @@ def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[DayRow]
     """Build each file's engine and time it; one that does not build or run is a row that says why.
 
     FP32 is last: a build can take a minute. Where the time ends before, a second run goes on with the engines built.
-    A row of an engine also has its seconds of building, and the layers by what they write. After INT8's of a form is
-    the row of `GpuTimes`: INT8 beside FP16, and whether export would keep it.
+    After an engine's rows by batch are those of `whole_rows`. A row of an engine also has its seconds of building, and
+    the layers by what they write. After INT8's of a form is the row of `GpuTimes`: INT8 beside FP16, and whether export
+    would keep it.
     """
-    from reid_edge.engines.registry import open_engine
+    from reid_edge.engines.tensorrt import TensorRTEngine
     from reid_edge.engines.tensorrt_api import load_backend
     from reid_edge.export.engines.build import engine_from_onnx
     from reid_edge.export.engines.options import EngineOptions
@@ -99,8 +101,9 @@ def _native(backend: str, folder: Path, options: DayOptions) -> Iterator[DayRow]
             built = engine_from_onnx(folder / FOLDER / row["file"], folder / backend, build)
             counts = {name: built.to_dict()[name] for name in ("reads", "writes", "all_writes", "seconds")}
             yield {"file": row["file"], "built": counts, "layers": sum(built.layers.values())}
-            with open_engine(built.path) as engine:
+            with TensorRTEngine(built.path) as engine:
                 yield from engine_rows(engine, row, folder, options)
+                yield from whole_rows(engine, row, options)
             if row["precision"] == "int8":
                 yield from _beside(built.path, row, options)
         except ReidEdgeError as error:

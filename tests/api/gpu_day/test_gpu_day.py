@@ -5,19 +5,24 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from reid_edge.api.gpu_day import whole_runs
 from reid_edge.api.gpu_day.__main__ import main
 from reid_edge.api.gpu_day.checks import counted
 from reid_edge.api.gpu_day.child import run_part
 from reid_edge.api.gpu_day.day import DAY_NAME, gpu_day
 from reid_edge.api.gpu_day.files import least_ms
 from reid_edge.api.gpu_day.parts import PARTS, CannotRunError, DayOptions, rows_of
+from reid_edge.api.gpu_day.whole_runs import whole_rows
 from reid_edge.engines.cuda import find_gpu
+from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 
 SMALL = DayOptions(architectures=("osnet_x0_25",), batches=(1, 2), input_hw=(64, 32), seconds=0.01, device="cpu")
@@ -188,3 +193,31 @@ def test_the_parts_that_need_torch_alone_measure_on_a_cpu(tmp_path: Path) -> Non
             np.testing.assert_allclose(found, engine.run(crops), atol=1e-5 if row["precision"] == "fp32" else 2e-2)
     (speed,) = speeds(tmp_path, SMALL)
     assert speed["arch"] == "osnet_x0_25" and speed["images_per_second"] > 0 and 0 < speed["waiting"] < 1
+
+
+class _Counting:
+    """An engine whose whole runs take twice its own time, by a clock that the test moves."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.facts, self._clock = EngineFacts("double", "double", {}, None, "", concurrent_runs=1), clock
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self._clock[0] += 0.002
+        return np.zeros((len(images), 1), np.float32)
+
+    def run_filled(self, count: int, fill: Callable[[int, int], None]) -> NDArray[np.float32]:
+        fill(0, 0)
+        self._clock[0] += 0.001
+        return np.zeros((count, 1), np.float32)
+
+
+def test_whole_runs_are_compared_with_the_engines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(whole_runs.time, "perf_counter", lambda: clock[0])
+    row = {"arch": "a", "form": "plain", "precision": "fp16"}
+    options = replace(SMALL, batches=(1, 8), seconds=1.0)
+    largest, single = whole_rows(_Counting(clock), row, options)
+    assert largest["own_crops_s"] == pytest.approx(8000, rel=0.01) and largest["threads"] == 1
+    assert largest["share"] == pytest.approx(0.5, rel=0.01) and not largest["share_holds"]
+    assert (single["p50_ms"], single["spread"]) == (pytest.approx(2.0), pytest.approx(1.0)) and single["spread_holds"]
+    assert single["runs"] >= 500 and single["batch"] == 1

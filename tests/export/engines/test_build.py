@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +22,16 @@ from reid_edge.engines.cuda import find_gpu
 from reid_edge.engines.engine_card import EngineCard
 from reid_edge.engines.onnxruntime import OnnxEngine
 from reid_edge.engines.registry import open_engine
-from reid_edge.engines.tensorrt import _differs, _rebuild
 from reid_edge.engines.tensorrt_api import Log, layer_lines, load_backend, placed_layers
+from reid_edge.engines.tensorrt_plan import _differs, rebuild
 from reid_edge.errors import DeviceError, GateError, InputError, MissingExtraError, ModelError
 from reid_edge.export.engines.api_check import calls_made, lacking
 from reid_edge.export.engines.build import Built, engine_from_onnx
 from reid_edge.export.engines.checked import build_engines, verify_or_remove
+from reid_edge.export.engines.compile import compiled
 from reid_edge.export.engines.options import EngineOptions, parse_profile
 from reid_edge.export.graph.fp16 import fp16_from_fp32
-from reid_edge.export.graph.io import write_onnx
+from reid_edge.export.graph.io import read_graph, write_onnx
 from reid_edge.export.graph.traffic import layer_costs, macs_by_type
 from reid_edge.export.int8.calibrate import ranges_over
 from reid_edge.export.int8.cpu import quantized_for_cpu
@@ -373,7 +375,7 @@ def test_the_command_that_builds_an_engine_again_has_its_options(small: Path, tm
     card = engine_from_onnx(
         small, tmp_path, EngineOptions(backend="tensorrt-rtx", batches=(1, 4, 8), workspace_mib=512)
     ).card
-    said = _rebuild(tmp_path / "small_fp32.engine", card)
+    said = rebuild(tmp_path / "small_fp32.engine", card)
     options = "--backend tensorrt-rtx --profile 1:4:8 --workspace 512"
     assert said == f"run  reid-edge export {small} --engine {options} --out {tmp_path}"
 
@@ -394,20 +396,55 @@ def test_what_an_engine_tells_of_itself_is_compared_with_its_card(small: Path, t
     """The buffers have the card's sizes: one of other tensors would be read and written beyond them."""
     card = engine_from_onnx(small, tmp_path, OPTIONS).card
     images, embeddings = ((-1, SIDE, SIDE, 3), "UINT8"), ((-1, 8), "FLOAT")
-    assert _differs({"images": images, "embeddings": embeddings}, (1, 4, 8), card) == ""
-    for found, batches, said in (
+    assert _differs({"images": images, "embeddings": embeddings}, ((1, 4, 8),), card) == ""
+    for found, profile, said in (
         ({"images": images, "embeddings": ((-1, 512), "FLOAT")}, (1, 4, 8), "embeddings of FLOAT [-1, 512] where"),
         ({"images": (images[0], "FLOAT"), "embeddings": embeddings}, (1, 4, 8), "images of FLOAT"),
         ({"images": ((-1, 3, SIDE, SIDE), "UINT8"), "embeddings": embeddings}, (1, 4, 8), "images of UINT8 [-1, 3,"),
         ({"images": ((2, *images[0][1:]), "UINT8"), "embeddings": embeddings}, (1, 4, 8), "images of UINT8 [2, "),
-        ({"images": images, "embeddings": embeddings}, (1, 4, 4), "batches (1, 4, 4) where its card says (1, 4, 8)"),
+        ({"images": images, "embeddings": embeddings}, (1, 4, 4), "profiles 1:4:4 where its card says 1:4:8"),
         (
             {"input": images, "embeddings": embeddings},
             (1, 4, 8),
             "tensors embeddings, input in place of embeddings, images",
         ),
     ):
-        assert _differs(found, batches, card).startswith(said)
+        assert _differs(found, (profile,), card).startswith(said)
+
+
+def test_an_engine_of_two_profiles_says_so_in_its_card_and_its_rebuild(
+    small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading profiles back from the file needs a GPU; without one, the network's configuration is what is seen."""
+    options = EngineOptions(backend="tensorrt-rtx", profiles=((1, 1, 4), (5, 8, 16)))
+    assert options.batches == (1, 8, 16) and options.distinct_batches == (1, 4, 5, 8, 16)
+    with caplog.at_level(logging.INFO, "reid_edge"):
+        built = engine_from_onnx(small, tmp_path, options)
+    assert "batches 1:1:4 and 5:8:16" in caplog.text
+    card = EngineCard.read(built.path)
+    assert card.profiles == ((1, 1, 4), (5, 8, 16)) and card.batches == (1, 8, 16)
+    assert "--profile 1:1:4 --profile 5:8:16" in rebuild(built.path, card)
+    assert engine_from_onnx(small, tmp_path, options).seconds == 0, "up to date"
+    one = engine_from_onnx(small, tmp_path, EngineOptions(backend="tensorrt-rtx", batches=(1, 8, 16)))
+    assert one.seconds > 0 and one.card.profiles == ((1, 8, 16),) and "profiles" not in one.card.options
+    assert one.bytes < built.bytes, "the second profile has kernels of its own"
+    images, embeddings = ((-1, SIDE, SIDE, 3), "UINT8"), ((-1, 8), "FLOAT")
+    found = {"images": images, "embeddings": embeddings}
+    assert _differs(found, ((1, 1, 4), (5, 8, 16)), card) == ""
+    assert "profiles 1:8:16 where its card says 1:1:4, 5:8:16" in _differs(found, ((1, 8, 16),), card)
+
+
+def test_profiles_are_added_to_the_builders_configuration_in_order(small: Path) -> None:
+    """With the real builder: an engine of two profiles is compiled twice over, and one with a wrong profile is not."""
+    backend = load_backend("tensorrt-rtx")
+    graph, card = read_graph(small)
+    onnx, log = graph.model.SerializeToString(), Log()
+    two = compiled(onnx, card, backend, EngineOptions(profiles=((1, 1, 4), (5, 8, 16))), log)
+    assert two
+    with pytest.raises(InputError, match="at most 8 profiles"):
+        EngineOptions(profiles=((1, 1, 4),) * 9).check()
+    with pytest.raises(InputError, match="is not MIN:OPT:MAX"):
+        EngineOptions(profiles=((1, 1, 4), (5, 4, 16))).check()
 
 
 def test_types_are_read_from_all_ways_in_which_inspectors_tell_them() -> None:
