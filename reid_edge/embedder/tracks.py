@@ -37,7 +37,9 @@ class Track:
         """The mean of the kept embeddings, float32 [D], of L2 norm 1: the caller's own."""
         mean = np.mean(self.embeddings, axis=0, dtype=np.float64)
         norm = float(np.linalg.norm(mean))
-        return (mean / norm).astype(np.float32) if norm > 1e-6 else self.embeddings[0].copy()
+        if norm < 1e-6:  # of opposite embeddings: no direction is their mean
+            return self.embeddings[0].copy()
+        return np.asarray(mean / norm, np.float32)
 
     def _keep(self, score: float, embedding: NDArray[np.float32], best: int) -> None:
         place = next((row for row, kept in enumerate(self.scores) if score > kept), len(self.scores))

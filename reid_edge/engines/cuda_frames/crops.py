@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.engines.cuda import open_cuda
-from reid_edge.engines.gpu import Cuda, failed_call
+from reid_edge.engines.gpu import Cuda
+from reid_edge.engines.lanes.cuda_errors import failed_call
 from reid_edge.errors import ImageError, MissingExtraError
 
 from .arrays import DeviceArray, open_array
