@@ -38,7 +38,7 @@ class Track:
         mean = np.mean(self.embeddings, axis=0, dtype=np.float64)
         norm = float(np.linalg.norm(mean))
         if norm < 1e-6:  # of opposite embeddings: no direction is their mean
-            return self.embeddings[0].copy()
+            return np.array(self.embeddings[0])
         return np.asarray(mean / norm, np.float32)
 
     def _keep(self, score: float, embedding: NDArray[np.float32], best: int) -> None:
