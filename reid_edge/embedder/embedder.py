@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, nullcontext
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
-from reid_edge.core.pools import thread_pool
 from reid_edge.core.progress import track
 from reid_edge.data.colors import check_color
 from reid_edge.data.images import Source, check_method, crops_of
@@ -27,6 +25,7 @@ from .batching import BatchPolicy
 from .boxes import BoxEmbeddings, Boxes, FrameCrops
 from .flow import stream_embeddings
 from .gpu_frames import CropMaker, check_resize, embed_gpu_frames, gpu_frames, host_arrays
+from .sources import as_many, chunks, is_one, one_ahead
 from .stream import StreamItem, StreamResult, prepare_item
 
 __all__ = ["Embedder"]
@@ -154,7 +153,7 @@ class Embedder:
         if boxes is None:
             return self._embed(sources, color, progress)
         check_color(color)
-        crops = FrameCrops(_as_many(sources), [boxes] if _is_one(sources) else boxes, color)
+        crops = FrameCrops(as_many(sources), [boxes] if is_one(sources) else boxes, color)
         embeddings = self._embed(crops, "rgb", progress)
         return crops.with_embeddings(embeddings) if details else embeddings
 
@@ -238,7 +237,7 @@ class Embedder:
     def _embed(self, sources: Source | Iterable[Source], color: str, progress: bool) -> NDArray[np.float32]:
         """The embeddings [N, D] of crops."""
         engine = self._opened()
-        crops = _as_many(sources)
+        crops = as_many(sources)
         with closing(track(crops, "embedding")) if progress else nullcontext(crops) as shown:
             parts = [engine.run(images) for images in self._batches(shown, color)]
         return np.concatenate([np.empty((0, engine.card.embedding_dim), np.float32), *parts])
@@ -259,44 +258,4 @@ class Embedder:
         def prepared(first: int, chunk: list[Source]) -> NDArray[np.uint8]:
             return crops_of(chunk, input_hw, resize, color, first)
 
-        return _one_ahead(prepared, _chunks(sources, min(self._batch, self._opened().max_batch)))
-
-
-def _is_one(sources: Source | Iterable[Source]) -> bool:
-    """Whether this is one image, and not an iterable of them."""
-    if isinstance(sources, np.ndarray):
-        return sources.ndim < 4
-    return isinstance(sources, str | Path) or not isinstance(sources, Iterable)
-
-
-def _as_many(sources: Source | Iterable[Source]) -> Iterable[Source]:
-    """An iterable of sources, also for a single image."""
-    return cast(Iterable[Source], [sources] if _is_one(sources) else sources)
-
-
-def _chunks(sources: Iterable[Source], size: int) -> Iterator[tuple[int, list[Source]]]:
-    """Split into lists of ``size``, the last one ragged, each with the number of its first source."""
-    first, rest = 0, iter(sources)
-    while chunk := list(islice(rest, size)):
-        yield first, chunk
-        first += len(chunk)
-
-
-def _one_ahead(
-    prepare: Callable[[int, list[Source]], NDArray[np.uint8]], chunks: Iterator[tuple[int, list[Source]]]
-) -> Iterator[NDArray[np.uint8]]:
-    """Prepare each chunk; while the caller uses one batch, a thread prepares the next.
-
-    This saves up to half of the time where the engine does not run on the CPU, and costs nothing where it does.
-    A single batch has nothing to overlap with and does not start the thread.
-    """
-    start = next(chunks, None)
-    if start is None:
-        return
-    batch = prepare(*start)
-    with thread_pool(1) as pool:
-        for chunk in chunks:
-            following = pool.submit(prepare, *chunk)
-            yield batch
-            batch = following.result()
-        yield batch
+        return one_ahead(prepared, chunks(sources, min(self._batch, self._opened().max_batch)))
