@@ -119,7 +119,8 @@ class TensorRTEngine:
         """
         card = self._engine_card()
         if card.model.input_format != "nhwc-uint8":
-            raise ModelError(f"{self.path} takes {card.model.input_format}: export it with  --input-format nhwc-uint8")
+            remedy = "export it with  --input-format nhwc-uint8 (input_format=)"
+            raise ModelError(f"{self.path} takes {card.model.input_format}: {remedy}")
         if not 1 <= count <= self.max_batch:
             raise ModelError(f"a batch of {count} is outside 1..{self.max_batch}: split it, as Embedder does")
         with self._lane() as lane:
