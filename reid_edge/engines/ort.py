@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,17 @@ from reid_edge.errors import InputError, ModelError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["CRASHES_ON_CASTS", "executed_nodes", "import_onnxruntime", "one_line", "open_file", "session_options"]
+__all__ = [
+    "CRASHES_ON_CASTS",
+    "PROVIDERS",
+    "ProviderReport",
+    "executed_nodes",
+    "import_onnxruntime",
+    "one_line",
+    "open_file",
+    "provider_reports",
+    "session_options",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +38,21 @@ CRASHES_ON_CASTS = ("NchwcTransformer",)
 
 _CPU = "CPUExecutionProvider"
 _UNASKED = ("CUDAExecutionProvider", _CPU)
+
+PROVIDERS = (_CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
+"""The providers that `provider_reports` tries; `open_file` takes any that the wheel has."""
+
 _ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+_RECORD_NODES = ("session.record_ep_graph_assignment_info", "1")
 _SETUP = "install the libraries it needs (https://onnxruntime.ai/docs/execution-providers)"
+
+# y = Relu(x) on float32 [1], as protobuf writes it (onnx.proto, IR version 8, opset 13): no onnx package is needed.
+_FLOAT_1 = b"\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
+_X, _Y = (b"\x0a\x01" + letter + _FLOAT_1 for letter in (b"x", b"y"))
+_RELU = b"\x0a\x01x\x12\x01y\x22\x04Relu"
+_GRAPH = b"\x0a\x0c" + _RELU + b"\x12\x01g\x5a\x0f" + _X + b"\x62\x0f" + _Y
+_ONE_RELU = b"\x08\x08\x42\x02\x10\x0d\x3a" + bytes([len(_GRAPH)]) + _GRAPH
 
 
 def import_onnxruntime(module: str = "onnxruntime") -> Any:
@@ -47,6 +71,47 @@ def session_options(threads: int | None = None) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or usable_cores()
     return options
+
+
+@dataclass(frozen=True)
+class ProviderReport:
+    """Whether the provider ``name`` runs a model on this machine; ``reason`` says why it does not, else is empty."""
+
+    name: str
+    reason: str = ""
+
+    @property
+    def can_run(self) -> bool:
+        """Whether a model of one node was executed by the provider."""
+        return not self.reason
+
+
+def provider_reports() -> list[ProviderReport]:
+    """Try each of `PROVIDERS` on a model of one node: a wheel that lists a provider may lack what runs it.
+
+    Raises MissingExtraError without ONNX Runtime.
+
+    >>> cpu, *_ = provider_reports()
+    >>> cpu.name, cpu.can_run
+    ('CPUExecutionProvider', True)
+    """
+    runtime = import_onnxruntime()
+    return [ProviderReport(name, _why_not(runtime, name)) for name in PROVIDERS]
+
+
+def _why_not(runtime: Any, name: str) -> str:
+    """Why ``name`` runs nothing here, with the remedy; empty where it runs."""
+    if name not in runtime.get_available_providers():
+        return f"ONNX Runtime {runtime.__version__} here has no {name}: install onnxruntime-gpu in place of onnxruntime"
+    options = session_options(1)
+    options.log_severity_level = _FATAL_ONLY  # the reason is returned, once
+    options.add_session_config_entry(*_RECORD_NODES)
+    try:
+        session = runtime.InferenceSession(_ONE_RELU, options, providers=[name], enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        return f"{one_line(error)}: {_SETUP}"
+    executing = list(executed_nodes(session) or session.get_providers())
+    return "" if name in executing else f"{name} is registered and executes nothing: {_SETUP}"
 
 
 def open_file(
@@ -68,7 +133,7 @@ def open_file(
     allow_fallback = allow_fallback or providers is None
     chosen = _available(providers, runtime.get_available_providers(), allow_fallback)
     options = session_options(threads)
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry(*_RECORD_NODES)
     session = _opened(runtime, path, options, chosen, allow_fallback, without)
     session.disable_fallback()  # a GPU that fails later is an error, not a slower row
     _check_executed(session, path, (providers or chosen)[0], allow_fallback)
