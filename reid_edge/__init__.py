@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reid_edge.api.doctor.findings import DoctorReport
+    from reid_edge.api.doctor.run import doctor
     from reid_edge.api.evaluate import evaluate
     from reid_edge.api.export_model import export_model
     from reid_edge.api.import_model import import_model
@@ -50,6 +52,7 @@ __all__ = [
     "BenchReport",
     "Checks",
     "Crop",
+    "DoctorReport",
     "Embedder",
     "EngineOptions",
     "Evaluation",
@@ -72,6 +75,7 @@ __all__ = [
     "VideoSource",
     "__version__",
     "bench",
+    "doctor",
     "evaluate",
     "export_model",
     "import_model",
@@ -89,6 +93,7 @@ _HOMES = {
     "BenchReport": "benchmarks.results",
     "Checks": "export.parity.limits",
     "Crop": "data.records",
+    "DoctorReport": "api.doctor.findings",
     "Embedder": "embedder.embedder",
     "EngineOptions": "export.engines.options",
     "Evaluation": "scoring.evaluation",
@@ -110,6 +115,7 @@ _HOMES = {
     "TestSet": "scoring.test_set",
     "VideoSource": "embedder.video",
     "bench": "benchmarks.run",
+    "doctor": "api.doctor.run",
     "evaluate": "api.evaluate",
     "export_model": "api.export_model",
     "import_model": "api.import_model",

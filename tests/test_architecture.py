@@ -22,7 +22,7 @@ FLOORS = [
     for row in (
         "errors",
         "card core",
-        "data engines",
+        "data device engines",
         "embedder",
         "scoring",
         "gallery pair_head",

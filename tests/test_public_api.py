@@ -22,6 +22,7 @@ from reid_edge.errors import InputError, MissingExtraError, ModelError
 PACKAGE = Path(reid_edge.__file__).parent
 DOORS = (
     "bench",
+    "doctor",
     "evaluate",
     "export_model",
     "import_model",
