@@ -97,7 +97,9 @@ def _try_all(host: Host, trials: list[EngineTrial], crops: Path, precision: str)
         yield _found("engines", "no engine runs the model", Level.WRONG, "pip install onnxruntime")
 
 
-def _judged(trial: EngineTrial, answer: Mapping[str, Any], out: Path, reference: Path | None, precision: str) -> Finding:
+def _judged(
+    trial: EngineTrial, answer: Mapping[str, Any], out: Path, reference: Path | None, precision: str
+) -> Finding:
     """Whether its embeddings are the reference's, within the limits that the gate has for such an engine."""
     times = f"{answer['alone_ms']:.2f} ms a crop, {answer['each_ms']:.2f} in eights"
     if reference is None:
