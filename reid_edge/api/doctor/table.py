@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from reid_edge.core.log import printable
+
 from .findings import DoctorReport, Finding, Level
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.table import Table
 
 __all__ = ["doctor_lines", "doctor_table"]
@@ -22,7 +24,7 @@ def doctor_table(report: DoctorReport) -> Group:
     from rich.text import Text
 
     width = max((len(finding.part) for finding in report.findings), default=0)
-    parts = []
+    parts: list[RenderableType] = []
     for group, findings in report.groups():
         parts += [Text(""), Text(group.capitalize(), style="bold"), _table(findings, width)]
     return Group(*parts[1:])
@@ -49,7 +51,10 @@ def _table(findings: list[Finding], width: int) -> Table:
     table.add_column(no_wrap=True, width=width)
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(Text(finding.level.value, style=_STYLES[finding.level]), finding.part, finding.found)
+        # Text: what a machine says of itself is no markup
+        table.add_row(
+            Text(finding.level.value, style=_STYLES[finding.level]), finding.part, Text(printable(finding.found))
+        )
     return table
 
 
