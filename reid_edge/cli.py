@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, doctor, evaluate, export, pairs, search, studies, train, verify_export
+from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
 from .commands.help import HelpGroup
 from .core.log import printable, show_messages
@@ -202,7 +202,7 @@ _COMMANDS = (
         pairs.verify,
         "verify a.jpg b.jpg --model models/osnet_x0_25_fp32.onnx --head pair_head.npz",
     ),
-    (app, "Device", "doctor", doctor.doctor, doctor.EXAMPLES),
+    (app, "Device", "doctor", bench.doctor, bench.DOCTOR_EXAMPLES),
     (app, "Studies", "demo", studies.demo, "demo --out demo"),
     (app, "Studies", "reproduce", studies.reproduce, "reproduce --market Market-1501 --last LaST --out reproduction"),
     (data_app, "Commands", "inspect", data.inspect, "data inspect Market-1501"),

@@ -1,4 +1,4 @@
-"""`reid-edge bench` and `inspect-model`: what a model costs, measured here or estimated for another device."""
+"""What a model costs, measured (`bench`) or estimated (`inspect-model`), and the machine it runs on (`doctor`)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
+from reid_edge.errors import GateError
+
 from . import choices
 from .choices import value_of
 from .console import show, tell, write_json
 from .options import DEVICE, MODEL, OUTPUT, Batch, Distance, EngineBackends, Json, Layout, OptionalData, Part, Threads
 
-__all__ = ["EXAMPLES", "INSPECT_EXAMPLES", "bench", "inspect_model"]
+__all__ = ["DOCTOR_EXAMPLES", "EXAMPLES", "INSPECT_EXAMPLES", "bench", "doctor", "inspect_model"]
 
 EXAMPLES = "bench models/osnet_x0_25_{fp32,fp16}.onnx --data Market-1501 --batch 1 --batch 8"
+DOCTOR_EXAMPLES = "doctor\ndoctor --model models/osnet_x0_25_fp32.onnx --json doctor.json"
 INSPECT_EXAMPLES = "inspect-model models/osnet_x0_25_fp16.onnx --device orin-nano --device agx-orin --batch 8"
 
 
@@ -93,3 +96,31 @@ def inspect_model(
     for estimate in found.rooflines:
         show(roofline_table(estimate, top), json_file)
     write_json(json_file, found.to_dict())
+
+
+def doctor(
+    model: Annotated[
+        Path | None,
+        typer.Option(help="ONNX file or engine to try; a small built-in model by default.", rich_help_panel=MODEL),
+    ] = None,
+    no_self_test: Annotated[
+        bool, typer.Option("--no-self-test", help="Only look: run no engine.", rich_help_panel=MODEL)
+    ] = False,
+    json_file: Json = None,
+) -> None:
+    """Look at this machine: board, power mode, clocks, memory, GPU and libraries, and run every engine on drawn crops.
+
+    Each finding is ok, a note (optional, or it costs speed) or wrong, with the command that mends it. Exit code 1 if
+    something is wrong. Nothing is changed.
+    """
+    from reid_edge.api.doctor.run import doctor as examine
+    from reid_edge.api.doctor.table import doctor_lines, doctor_table
+
+    report = examine(model, self_test=not no_self_test)
+    show(doctor_table(report), json_file)
+    for line in doctor_lines(report):
+        tell(line, json_file)
+    write_json(json_file, report.to_dict())
+    if report.wrong:
+        parts = ", ".join(dict.fromkeys(finding.part for finding in report.wrong))
+        raise GateError(f"something is wrong with {parts}: the report names the commands that mend it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .host import Host
@@ -52,7 +53,9 @@ def _cpu_clock(host: Host, folder: str) -> ClockRange:
 
 def _gpu_clock(host: Host, folder: str) -> ClockRange:
     now, least, most = (_mhz(host.number(f"{folder}/{file}"), 1e6) for file in ("cur_freq", "min_freq", "max_freq"))
-    steps = [int(step) for step in host.read(f"{folder}/available_frequencies").split() if step.isdecimal()]
+    steps = [
+        int(step) for step in host.read(f"{folder}/available_frequencies").split() if re.fullmatch(r"[0-9]{1,15}", step)
+    ]
     return ClockRange("GPU", _governor(host, folder), now, least, most, _mhz(max(steps, default=None), 1e6))
 
 

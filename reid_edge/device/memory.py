@@ -80,5 +80,5 @@ def _limit(host: Host) -> tuple[int | None, int]:
             for depth in range(len(parts), -1, -1):
                 folder = "/".join((top, *parts[:depth]))
                 limit, used = (host.number(f"{folder}/{name}") for name in names)
-                found += [(limit, used or 0)] if limit else []
+                found += [(limit, max(0, used or 0))] if limit and limit > 0 else []
     return min(found, default=(None, 0))

@@ -59,7 +59,7 @@ def parse_gpus(text: str) -> tuple[SmiGpu, ...]:
     names = [re.sub(r" \[.*", "", name.strip()) for name in header]
     if "name" not in names:
         return ()
-    return tuple(_gpu(dict(zip(names, row, strict=False))) for row in rows)
+    return tuple(_gpu(dict(zip(names, row, strict=False))) for row in rows if len(row) == len(names))
 
 
 def parse_cuda_version(text: str) -> str:

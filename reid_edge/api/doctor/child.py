@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
             request = json.loads(arguments[0])
             answer = JOBS[request.pop("do")](**request)
         except ReidEdgeError as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "kind": type(error).__name__}
         except Exception as error:  # whatever a library raises
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     print(json.dumps(answer), file=parent, flush=True)
@@ -94,7 +95,7 @@ def embed(
         parts = [engine.run(images[at : at + count]) for at in range(0, len(images), count)]
         np.save(out, np.concatenate(parts))
         eight = images[: min(_BATCH, count)]
-        alone, many = (_milliseconds(lambda batch=batch: engine.run(batch)) for batch in (images[:1], eight))
+        alone, many = (_milliseconds(partial(engine.run, batch)) for batch in (images[:1], eight))
         return {"provider": engine.provider, "alone_ms": alone, "each_ms": many / len(eight)}
 
 

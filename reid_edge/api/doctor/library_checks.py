@@ -37,7 +37,7 @@ def check_libraries(facts: DoctorFacts) -> Iterator[Finding]:
         yield from _cuda_binding(facts)
     yield from _tensorrt_rtx(facts)
     yield from _openvino(facts)
-    yield _extras(python)
+    yield _extras(facts, python)
 
 
 def found(part: str, shown: str, level: Level = Level.OK, remedy: str = "") -> Finding:
@@ -102,7 +102,7 @@ def _tensorrt(facts: DoctorFacts, python: PythonFacts) -> Finding:
     jetson = facts.jetson
     if jetson and wheels and (jetson.major < _SBSA_L4T or not facts.loads("tensorrt")):
         names = ", ".join(f"{wheel.name} {wheel.version}" for wheel in wheels[:1])
-        remedy = f"{_uninstall(*wheels)} && {_JETPACK_TENSORRT}"
+        remedy = _uninstall(*wheels) + ("" if "python3-libnvinfer" in jetson.packages else f" && {_JETPACK_TENSORRT}")
         return found("TensorRT", f"{names} of PyPI, which does not run on this Jetson", Level.WRONG, remedy)
     if module is None:
         missing = "not installed: no engine runs on the GPU"
@@ -169,15 +169,15 @@ def _openvino(facts: DoctorFacts) -> Iterator[Finding]:
         yield found("OpenVINO", f"{version}{', and this CPU computes in bf16' if bf16 else ''}")
 
 
-def _extras(python: PythonFacts) -> Finding:
-    """What only exports and trainings need."""
-    missing = [name for name in ("onnx", "torch") if not python.package(name)]
-    needs = {"onnx": "export", "torch": "train and read checkpoints"}
+def _extras(facts: DoctorFacts, python: PythonFacts) -> Finding:
+    """What only exports need, and trainings, for which nobody takes a Jetson."""
+    needs = {"onnx": "exports", "torch": "trainings and checkpoints"}
     installs = {"onnx": "onnx onnxscript", "torch": "torch torchvision tomlkit scipy"}
+    missing = [name for name in needs if not python.package(name) and not (facts.jetson and name == "torch")]
     if missing:
-        shown = f"no {' and no '.join(missing)}: needed to {' and to '.join(needs[name] for name in missing)}"
+        shown = "; ".join(f"{name} is not installed, for {needs[name]}" for name in missing)
         return found("extras", shown, Level.NOTE, f"pip install {' '.join(installs[name] for name in missing)}")
-    versions = (python.package(name) for name in ("onnx", "torch"))
+    versions = (python.package(name) for name in needs)
     return found("extras", ", ".join(f"{package.name} {package.version}" for package in versions if package))
 
 

@@ -105,7 +105,7 @@ def _memory(facts: DoctorFacts) -> Finding:
     if memory.total is None or memory.room is None:
         return _found("memory", "unknown")
     swap = f"{_gb(memory.swap_total)} swap" if memory.swap_total else "no swap"
-    compressed = ", compressed memory" if memory.zram and memory.zram >= (memory.swap_total or 0) else ""
+    compressed = " (zram)" if memory.zram and memory.zram >= (memory.swap_total or 0) else ""
     limit = f" ({_LIMITED})" if memory.limit else ""
     shown = f"{_gb(memory.total)}{limit}, {_gb(memory.available)} free, {swap}{compressed}"
     if facts.jetson and memory.room < BUILD_BYTES:
@@ -130,8 +130,9 @@ def _heat(facts: DoctorFacts) -> Finding | None:
     """The hottest spot, and what a Jetson draws and computes at this moment."""
     shown = [f"{zone.name} at {zone.celsius:.0f} C" for zone in facts.zones[:1]]
     if stats := facts.stats:
-        hottest = max(stats.temperatures_c.items(), key=lambda pair: pair[1], default=None)
-        shown = [f"{hottest[0]} at {hottest[1]:.0f} C"] if hottest else shown
+        heat = stats.temperatures_c
+        name = "tj" if "tj" in heat else max(heat, key=lambda sensor: heat[sensor], default="")
+        shown = [f"{name} at {heat[name]:.0f} C"] if name else shown
         shown += [f"{stats.total_mw / 1e3:.1f} W"] if stats.total_mw else []
         shown += [f"GPU {stats.gpu_percent} % busy"] if stats.gpu_percent is not None else []
     if any(zone.throttled for zone in facts.zones):

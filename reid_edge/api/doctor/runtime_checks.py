@@ -22,6 +22,7 @@ def check_runtime(facts: DoctorFacts, python: PythonFacts) -> Iterator[Finding]:
     wheels = [package for package in python.starting_with("onnxruntime") if _is_runtime(package)]
     if len(wheels) > 1:
         yield _two_wheels(facts, wheels)
+        return
     if facts.providers is None:
         yield _not_loaded(facts, wheels)
         return
@@ -38,7 +39,8 @@ def _is_runtime(package: Package) -> bool:
 
 def _two_wheels(facts: DoctorFacts, wheels: list[Package]) -> Finding:
     names = [wheel.name for wheel in wheels]
-    kept = "onnxruntime-gpu" if facts.has_gpu and "onnxruntime-gpu" in names else "onnxruntime"
+    # PyPI has no onnxruntime-gpu for a Jetson, where engines of TensorRT are what runs on the GPU.
+    kept = "onnxruntime-gpu" if facts.gpus and not facts.jetson and "onnxruntime-gpu" in names else "onnxruntime"
     version = next((f"=={wheel.version}" for wheel in wheels if wheel.name == kept), "")
     remedy = f"pip uninstall -y {' '.join(names)} && pip install {kept}{version}"
     return _found(f"{' and '.join(names)} overwrite each other: one folder for both", Level.WRONG, remedy)

@@ -75,10 +75,16 @@ def run_self_test(host: Host, facts: DoctorFacts, model: Path | None = None) -> 
         crops = scratch / "crops.npy"
         drawn = _ask(host, {"do": "draw", "model": str(path), "out": str(crops), "count": CROPS})
         if "crops" not in drawn:
-            yield _found("crops", str(drawn["error"]), Level.WRONG, "pip install --force-reinstall reid-edge")
+            yield _no_crops(drawn)
             return
         yield _found("crops", f"{drawn['crops']} drawn, written as JPEG, decoded and resized")
         yield from _try_all(host, trials, crops, str(drawn.get("precision", "fp32")))
+
+
+def _no_crops(answer: Mapping[str, Any]) -> Finding:
+    if answer.get("kind") == "ModelError":
+        return _found("model", str(answer["error"]), Level.WRONG, "reid-edge export CHECKPOINT --out DIR")
+    return _found("crops", str(answer["error"]), Level.WRONG, "pip install --force-reinstall reid-edge")
 
 
 def _try_all(host: Host, trials: list[EngineTrial], crops: Path, precision: str) -> Iterator[Finding]:

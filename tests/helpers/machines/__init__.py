@@ -1,0 +1,1 @@
+"""Machines that are not here: their files and the output of their commands, replayed whole."""
