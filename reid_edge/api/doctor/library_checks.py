@@ -16,7 +16,7 @@ __all__ = ["check_libraries"]
 
 _OLDEST_TENSORRT = (10, 3)
 _JETPACK_TENSORRT = "sudo apt install python3-libnvinfer"
-_SYSTEM_VENV = "python3 -m venv --system-site-packages ~/reid && ~/reid/bin/pip install reid-edge"
+_SYSTEM_VENV = "python3 -m venv --system-site-packages ~/reid && ~/reid/bin/pip install ./reid-edge"
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _SBSA_L4T = 38
 """From JetPack 7 on, NVIDIA's wheels for servers with Arm CPUs are also Jetsons'."""
