@@ -26,7 +26,7 @@ def check_libraries(facts: DoctorFacts) -> Iterator[Finding]:
     """The findings on Python and its packages, as they are shown."""
     python = facts.python
     if python is None:
-        yield found("Python", "its packages cannot be listed", Level.WRONG, "pip install --force-reinstall reid-edge")
+        yield found("Python", "its packages cannot be listed", Level.WRONG, "pip install --force-reinstall ./reid-edge")
         return
     yield _python(facts, python)
     yield _numpy(facts)

@@ -84,7 +84,7 @@ def run_self_test(host: Host, facts: DoctorFacts, model: Path | None = None) -> 
 def _no_crops(answer: Mapping[str, Any]) -> Finding:
     if answer.get("kind") == "ModelError":
         return _found("model", str(answer["error"]), Level.WRONG, "reid-edge export CHECKPOINT --out DIR")
-    return _found("crops", str(answer["error"]), Level.WRONG, "pip install --force-reinstall reid-edge")
+    return _found("crops", str(answer["error"]), Level.WRONG, "pip install --force-reinstall ./reid-edge")
 
 
 def _try_all(host: Host, trials: list[EngineTrial], crops: Path, precision: str) -> Iterator[Finding]:
