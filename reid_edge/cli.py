@@ -14,7 +14,7 @@ import typer
 
 from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
-from .commands.help import HelpGroup
+from .commands.parts.help import HelpGroup
 from .core.log import printable, show_messages
 from .core.names import did_you_mean
 from .core.signals import Terminated, terminable

@@ -11,7 +11,7 @@ import typer
 from reid_edge.core.registry import Registry
 from reid_edge.errors import InputError
 
-from .help import HelpCommand, example
+from .parts.help import HelpCommand, example
 
 __all__ = ["ADDED_COMMANDS", "Command", "add_command", "add_registered"]
 

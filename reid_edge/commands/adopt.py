@@ -9,10 +9,10 @@ import typer
 
 from reid_edge.errors import GateError
 
-from . import choices
-from .choices import value_of
-from .console import show, tell, write_json
-from .options import MODEL, ComparedData, Gates, Json, Layout, Threads, writable_folder
+from .parts import choices
+from .parts.choices import value_of
+from .parts.console import show, tell, write_json
+from .parts.options import MODEL, ComparedData, Gates, Json, Layout, Threads, writable_folder
 
 __all__ = ["adopt", "import_model"]
 

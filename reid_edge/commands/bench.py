@@ -9,10 +9,22 @@ import typer
 
 from reid_edge.errors import GateError
 
-from . import choices
-from .choices import value_of
-from .console import show, tell, write_json
-from .options import DEVICE, MODEL, OUTPUT, Batch, Distance, EngineBackends, Json, Layout, OptionalData, Part, Threads
+from .parts import choices
+from .parts.choices import value_of
+from .parts.console import show, tell, write_json
+from .parts.options import (
+    DEVICE,
+    MODEL,
+    OUTPUT,
+    Batch,
+    Distance,
+    EngineBackends,
+    Json,
+    Layout,
+    OptionalData,
+    Part,
+    Threads,
+)
 
 __all__ = ["DOCTOR_EXAMPLES", "EXAMPLES", "INSPECT_EXAMPLES", "bench", "doctor", "inspect_model"]
 

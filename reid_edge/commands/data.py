@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import choices
-from .console import given, say, show, write_json
-from .options import DATA, Json, Layout, Part, Seed
+from .parts import choices
+from .parts.console import given, say, show, write_json
+from .parts.options import DATA, Json, Layout, Part, Seed
 
 __all__ = ["inspect", "synthesize"]
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import choices
-from .console import show, show_notices, write_json
-from .options import Arch, Batch, Data, Distance, EngineBackend, Json, Layout, Part, Resize, Threads
+from .parts import choices
+from .parts.console import show, show_notices, write_json
+from .parts.options import Arch, Batch, Data, Distance, EngineBackend, Json, Layout, Part, Resize, Threads
 
 __all__ = ["evaluate"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import choices
-from .choices import value_of
-from .console import show, tell, write_json
-from .options import CHECKS, MOST_SEED, Arch, Gates, Json, Layout, Resize, ScoredData, Threads, writable_folder
+from .parts import choices
+from .parts.choices import value_of
+from .parts.console import show, tell, write_json
+from .parts.options import CHECKS, MOST_SEED, Arch, Gates, Json, Layout, Resize, ScoredData, Threads, writable_folder
 
 if TYPE_CHECKING:
     from reid_edge.export.engines.options import EngineOptions

@@ -9,9 +9,9 @@ import typer
 
 from reid_edge.core.progress import phase
 
-from . import choices
-from .console import say, show, show_notices, tell, write_json
-from .options import MODEL, OUTPUT, Arch, Data, Json, Layout, Model, Part, Seed, Threads, writable_folder
+from .parts import choices
+from .parts.console import say, show, show_notices, tell, write_json
+from .parts.options import MODEL, OUTPUT, Arch, Data, Json, Layout, Model, Part, Seed, Threads, writable_folder
 
 __all__ = ["pairs", "verify"]
 

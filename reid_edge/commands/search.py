@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .console import say, show, write_json
-from .options import DATA, OUTPUT, Batch, Distance, Json, Model, Threads, writable
+from .parts.console import say, show, write_json
+from .parts.options import DATA, OUTPUT, Batch, Distance, Json, Model, Threads, writable
 
 __all__ = ["embed", "rank"]
 

@@ -9,9 +9,9 @@ import typer
 
 from reid_edge.errors import InputError
 
-from . import choices
-from .console import given, say, tell
-from .options import DATA, DEVICE, MOST_SEED, RECIPE, WHAT, Layout, Threads, writable_folder
+from .parts import choices
+from .parts.console import given, say, tell
+from .parts.options import DATA, DEVICE, MOST_SEED, RECIPE, WHAT, Layout, Threads, writable_folder
 
 __all__ = ["EXAMPLES", "train"]
 

@@ -9,9 +9,9 @@ import typer
 
 from reid_edge.errors import GateError
 
-from .choices import value_of
-from .console import show, tell, write_json
-from .options import MODEL, Arch, EngineBackend, Gates, Json, Layout, ScoredData, Threads
+from .parts.choices import value_of
+from .parts.console import show, tell, write_json
+from .parts.options import MODEL, Arch, EngineBackend, Gates, Json, Layout, ScoredData, Threads
 
 __all__ = ["verify_export"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from reid_edge.cli import main
-from reid_edge.commands import choices
-from reid_edge.commands.choices import Choice, value_of
+from reid_edge.commands.parts import choices
+from reid_edge.commands.parts.choices import Choice, value_of
 from reid_edge.data.datasets import LAYOUT_NAMES
 from reid_edge.data.images import RESIZES
 from reid_edge.data.readers.base import DatasetReader

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_edge.commands.console import program_name
+from reid_edge.commands.parts.console import program_name
 
 
 def test_the_program_is_named_as_it_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

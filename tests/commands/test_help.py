@@ -13,7 +13,7 @@ from helpers.tiny_onnx import write_tiny_model
 
 import reid_edge.commands
 from reid_edge.cli import app, main
-from reid_edge.commands.help import HelpCommand, example
+from reid_edge.commands.parts.help import HelpCommand, example
 from reid_edge.core import progress
 from reid_edge.core.log import show_messages
 from reid_edge.data.synthetic.dataset import synthesize

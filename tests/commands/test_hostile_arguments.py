@@ -184,4 +184,4 @@ def test_commands_print_through_the_console_alone() -> None:
     for path in COMMANDS.glob("*.py"):
         if path.name not in ("console.py", "help.py"):
             found = re.findall(r"\b(?:print|echo|Console)\(", path.read_text(encoding="utf-8"))
-            assert not found, f"{path.name} prints by itself: use tell, say or show of commands/console.py"
+            assert not found, f"{path.name} prints by itself: use tell, say or show of commands/parts/console.py"

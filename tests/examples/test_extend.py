@@ -88,7 +88,7 @@ def test_the_command_line_knows_what_packages_announce(folder: Path) -> None:
         _announce(page, folder)
     names = (
         "import sys\n"
-        "from reid_edge.commands.choices import Layout, Method\n"
+        "from reid_edge.commands.parts.choices import Layout, Method\n"
         "from reid_edge.training.models.names import check_architecture\n"
         "check_architecture('tinynet')\n"
         "print(Layout('doors'), Method('four-sigma'), {'doors', 'four_sigma', 'tinynet', 'torch'} & set(sys.modules))"
