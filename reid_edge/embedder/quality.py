@@ -16,7 +16,6 @@ __all__ = ["CropQuality", "box_iou", "covered_shares", "measure_quality", "sharp
 _SEEN_HW = (128, 64)
 """The size at which sharpness is measured, so that it is of the same detail for a person near and far."""
 
-_FULL_HEIGHT = 96.0  # pixels: more add nothing
 _SHARP = 400.0  # levels squared: half of the full score
 _ASPECTS = (1.6, 4.0)  # height over width of a whole standing person, with a detector's slack
 
@@ -64,15 +63,14 @@ class CropQuality:
     def score(self) -> NDArray[np.float32]:
         """One number a crop, float32 [M], 0..1: the product of a factor for each measure.
 
-        Size counts up to 96 pixels of height; sharpness s as s / (s + 400); a share that is covered by its rest; an
-        aspect outside of 1.6 to 4 by its ratio to the nearer end; a box over the frame's edge half.
-        The factors are by judgement: what they are worth in mAP is not measured yet.
+        Sharpness s counts as s / (s + 400); a share that is covered by its rest; an aspect outside of 1.6 to 4 by its
+        ratio to the nearer end; a box over the frame's edge half. Size has no factor: a small crop is not sharp.
+        What each is worth in mAP is measured in ``docs/measurements/tracks.md``.
         """
         least, most = _ASPECTS
-        size = np.minimum(self.height / _FULL_HEIGHT, 1)
         sharp = self.sharpness / (self.sharpness + _SHARP)
         shape = np.minimum(np.minimum(self.aspect / least, most / self.aspect), 1)
-        score: NDArray[np.float32] = size * sharp * (1 - self.overlap) * shape * np.where(self.cut, 0.5, 1)
+        score: NDArray[np.float32] = sharp * (1 - self.overlap) * shape * np.where(self.cut, 0.5, 1)
         return score.astype(np.float32)
 
 

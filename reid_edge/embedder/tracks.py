@@ -16,6 +16,8 @@ from .quality import measure_quality
 
 __all__ = ["Track", "Tracks"]
 
+_LEAST_WEIGHT = 1e-6  # a track may have no crop that is worth anything
+
 
 @dataclass
 class Track:
@@ -34,8 +36,12 @@ class Track:
 
     @property
     def embedding(self) -> NDArray[np.float32]:
-        """The mean of the kept embeddings, float32 [D], of L2 norm 1: the caller's own."""
-        mean = np.mean(self.embeddings, axis=0, dtype=np.float64)
+        """The mean of the kept embeddings, weighted by their scores: float32 [D], of L2 norm 1, the caller's own.
+
+        ``docs/measurements/tracks.md`` has what best crops and weights are worth.
+        """
+        weights = np.maximum(self.scores, _LEAST_WEIGHT)  # [k]
+        mean = weights @ np.asarray(self.embeddings, np.float64) / weights.sum()
         norm = float(np.linalg.norm(mean))
         if norm < 1e-6:  # of opposite embeddings: no direction is their mean
             return np.array(self.embeddings[0])
@@ -93,12 +99,13 @@ class Tracks:
         of_box, given = _ids(ids, len(xyxy)), _embeddings(embeddings, len(xyxy))
         cut = cut_boxes(frame, xyxy, color)
         scores = measure_quality(cut, xyxy).score
-        named = [row for row, box in enumerate(cut.kept) if of_box[box] >= 0]
-        for row in named:
-            self._see(int(of_box[cut.kept[row]]))
-        wanted = [row for row in named if self._is_among_best(int(of_box[cut.kept[row]]), float(scores[row]))]
-        for row, embedding in zip(wanted, self._embedded(cut, wanted, given), strict=True):
-            track = self.tracks[int(of_box[cut.kept[row]])]
+        named = {row: int(of_box[box]) for row, box in enumerate(cut.kept) if of_box[box] >= 0}
+        wanted = [row for row, number in named.items() if self._is_among_best(number, float(scores[row]))]
+        embedded = self._embedded(cut, wanted, given)  # before anything changes: it may raise
+        for number in named.values():
+            self._see(number)
+        for row, embedding in zip(wanted, embedded, strict=True):
+            track = self.tracks[named[row]]
             track._keep(float(scores[row]), embedding, self._best or len(track.scores) + 1)
         self._updates += 1
         return self._forget()
@@ -123,7 +130,7 @@ class Tracks:
         track.last, track.seen = self._updates, track.seen + 1
 
     def _is_among_best(self, number: int, score: float) -> bool:
-        scores = self.tracks[number].scores
+        scores = self.tracks[number].scores if number in self.tracks else []
         return self._best is None or len(scores) < self._best or score > scores[-1]
 
     def _embedded(self, cut: BoxCrops, rows: list[int], given: NDArray[np.float32] | None) -> list[NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reid_edge.embedder.boxes import cut_boxes
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.embedder.quality import CropQuality, box_iou, covered_shares, measure_quality, sharpness
-from reid_edge.embedder.tracks import Tracks
+from reid_edge.embedder.tracks import Track, Tracks
 from reid_edge.errors import InputError
 
 FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
@@ -53,7 +53,6 @@ def test_each_fault_lowers_the_score() -> None:
     (best,) = CropQuality.of(**{name: [value] for name, value in good.items()}).score
     assert best == pytest.approx(0.75)  # 1200 / (1200 + 400)
     for fault, factor in (
-        ({"height": 48, "width": 20}, 0.5),
         ({"sharpness": 400}, 0.5 / 0.75),
         ({"overlap": 0.4}, 0.6),
         ({"cut": True}, 0.5),
@@ -90,7 +89,7 @@ def test_the_mean_of_a_track_is_of_unit_length() -> None:
 
 
 def test_the_best_crops_are_kept_whenever_they_come() -> None:
-    """Heights of 24 to 96 pixels: the score of this frame grows with them. Embeddings tell which were kept."""
+    """Heights of 24 to 96 pixels: the larger the crop of this frame, the sharper. Embeddings tell which were kept."""
     heights = (48, 96, 24, 72)
     boxes = [[100, 40, 100 + height * 0.4, 40 + height] for height in heights]
     scores = [float(measure_quality(cut_boxes(FRAME, [box]), [box]).score[0]) for box in boxes]
@@ -98,9 +97,51 @@ def test_the_best_crops_are_kept_whenever_they_come() -> None:
     tracks = Tracks(best=2)
     for number, box in enumerate(boxes):
         tracks.update(FRAME, [box], [1], [_at(40 * number)])
-    assert len(tracks.tracks[1].scores) == 2
-    assert _degrees(tracks.embeddings[0]) == pytest.approx(20 * sum(best))
-    assert tracks.tracks[1].scores == sorted(tracks.tracks[1].scores, reverse=True)
+    track = tracks.tracks[1]
+    assert track.scores == sorted((scores[number] for number in best), reverse=True)
+    kept = sorted(round(_degrees(embedding)) % 360 for embedding in track.embeddings)
+    assert kept == [40 * number for number in best]
+
+
+def test_a_better_crop_weighs_more() -> None:
+    """Weights 3 and 1 of unit vectors at 0 and 90 degrees: the mean points to atan(1 / 3). Worthless crops count alike."""
+    rows = [np.array(_at(degrees), np.float32) for degrees in (0, 90)]
+    assert _degrees(Track(1, 0, 0, scores=[0.6, 0.2], embeddings=rows).embedding) == pytest.approx(18.4349, abs=1e-3)
+    assert _degrees(Track(1, 0, 0, scores=[0.0, 0.0], embeddings=rows).embedding) == pytest.approx(45)
+    opposite = [np.array(_at(degrees), np.float32) for degrees in (10, 190)]
+    assert _degrees(Track(1, 0, 0, scores=[0.3, 0.3], embeddings=opposite).embedding) == pytest.approx(10)
+
+
+def test_tracks_beside_a_naive_account() -> None:
+    """Random boxes, ids and gaps: all crops remembered, sorted and averaged by loops."""
+    rng = np.random.default_rng(4)
+    tracks, seen, last = Tracks(best=3, expire_after=4), {}, {}
+    for update in range(60):
+        ids = rng.permutation(6)[: rng.integers(0, 5)] + 10 * (update // 20)
+        corners = rng.integers(0, 120, (len(ids), 2))
+        boxes = np.concatenate([corners, corners + rng.integers(20, 110, (len(ids), 2))], axis=1)
+        embeddings = rng.normal(size=(len(ids), 8)).astype(np.float32)
+        ended = tracks.update(FRAME, boxes, ids, embeddings)
+        scores = measure_quality(cut_boxes(FRAME, boxes), boxes).score
+        for number, score, embedding in zip(ids.tolist(), scores.tolist(), embeddings, strict=True):
+            seen.setdefault(number, []).append((score, embedding))
+            last[number] = update
+        gone = {number for number, at in last.items() if update - at >= 4 and number in seen}
+        assert {track.id for track in ended} == gone
+        for number in gone:
+            del seen[number]
+        assert set(tracks.ids) == set(seen)
+        for number, row in zip(tracks.ids, tracks.embeddings, strict=True):
+            best = sorted(seen[number], key=lambda crop: -crop[0])[:3]
+            mean = sum(score * embedding for score, embedding in best)
+            np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_an_update_that_is_refused_changes_nothing() -> None:
+    tracks = Tracks()
+    with pytest.raises(InputError):
+        tracks.update(FRAME, [BOX], [1])
+    assert tracks.ids == [] and tracks.embeddings.shape == (0, 0)
 
 
 def test_only_crops_among_the_best_are_embedded(tmp_path: Path) -> None:
