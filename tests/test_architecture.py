@@ -25,7 +25,7 @@ FLOORS = [
         "data device engines",
         "embedder",
         "scoring",
-        "gallery pair_head",
+        "gallery integrations pair_head",
         "training export benchmarks",
         "api",
         "training.experiments",
