@@ -12,6 +12,7 @@ from typing import Any
 
 from cpu_tables import BF16, JPEG, bf16, jpeg
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
+from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
 
 __all__ = ["TABLES"]
 
@@ -749,6 +750,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "stream-soak": (STREAM_SOAK, _stream_soak),
     "gate": (GATE, _gate),
     "small-crops": (SMALL, small_crops),
+    "tracks": (TRACKS, tracks),
+    "track-factors": (TRACK_FACTORS, track_factors),
     "resizing": (RESIZING, resizing),
     "frames": (FRAMES, frames),
     "jpeg": (JPEG, jpeg),

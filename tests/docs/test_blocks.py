@@ -19,6 +19,7 @@ REASONS = {
     "hours": "a whole study",
     "measured": "written by docs/render.py: what `make measured` runs",
     "network": "installs packages",
+    "tracker": "needs a package of trackers; tests/integrations/test_real_trackers.py has the same calls",
 }
 NOT_RUN = {
     "README.md": {"network": 2},
@@ -27,6 +28,7 @@ NOT_RUN = {
     "gpu_frames.md": {"device": 1},
     "jetson.md": {"device": 6},
     "market1501.md": {"hours": 1},
+    "trackers.md": {"tracker": 3},
     "training.md": {"device": 1},
 }
 """How many blocks of each page are not run, for each reason; those of measurements are "measured" alone."""

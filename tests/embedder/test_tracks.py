@@ -104,7 +104,7 @@ def test_the_best_crops_are_kept_whenever_they_come() -> None:
 
 
 def test_a_better_crop_weighs_more() -> None:
-    """Weights 3 and 1 of unit vectors at 0 and 90 degrees: the mean points to atan(1 / 3). Worthless crops count alike."""
+    """Weights 3 and 1 of unit vectors at 0 and 90 degrees: the mean is at atan(1 / 3). Worthless crops count alike."""
     rows = [np.array(_at(degrees), np.float32) for degrees in (0, 90)]
     assert _degrees(Track(1, 0, 0, scores=[0.6, 0.2], embeddings=rows).embedding) == pytest.approx(18.4349, abs=1e-3)
     assert _degrees(Track(1, 0, 0, scores=[0.0, 0.0], embeddings=rows).embedding) == pytest.approx(45)

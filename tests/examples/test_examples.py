@@ -84,6 +84,18 @@ def test_persons_of_a_video_are_known_again(workshop: Path) -> None:
     assert _run("6", workshop / "tiny.onnx", workshop / "door.avi").splitlines()[-1].startswith("5 frames, 1 persons, ")
 
 
+def test_a_track_stays_on_its_person(workshop: Path) -> None:
+    """Three persons cross and come back in 120 frames. The tracks of three who never changed are at most nine."""
+    lines = _run("7", workshop / "tiny.onnx").splitlines()
+    found = [re.fullmatch(r"track (\d+), (\d+) frames: (a new person|closest is track \d+, .*)", x) for x in lines[:-1]]
+    frames = {int(each[1]): int(each[2]) for each in found if each}
+    assert sorted(frames) == list(range(1, len(lines))) and 3 <= len(frames) <= 9 and sum(frames.values()) <= 360
+    assert min(frames[number] for number in (1, 2, 3)) >= 30, "a track is lost while its person is in view"
+    assert sum(each[3] == "a new person" for each in found if each) == 3
+    again, right = map(int, re.findall(r"of (\d+) that came back, (\d+) are", lines[-1])[0])
+    assert again == len(frames) - 3 and right >= again / 2
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_says_how_to_run_it(program: Path) -> None:
     """Alone it shows its first lines, with a command that names it; README lists it."""
