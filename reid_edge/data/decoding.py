@@ -65,8 +65,8 @@ def _bytes_of(path: Path | str) -> bytes:
             raise ImageError(f"{path} is a folder, not an image: name the files inside it")
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
             raise ImageError(f"{path} is not a regular file of up to {_MAX_FILE_BYTES >> 20} MiB: {_REPLACE}")
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist: give the path of an image file") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import cast
 
@@ -42,14 +42,17 @@ def one_ahead(
     """Prepare each chunk; while the caller uses one batch, a thread prepares the next.
 
     This saves up to half of the time where the engine does not run on the CPU, and costs nothing where it does.
-    A single batch has nothing to overlap with and does not start the thread.
+    A single batch has nothing to overlap with and is not made to wait for a pool.
     """
     start = next(parts, None)
     if start is None:
         return
-    batch = prepare(*start)
+    batch, second = prepare(*start), next(parts, None)
+    if second is None:
+        yield batch
+        return
     with thread_pool(1) as pool:
-        for chunk in parts:
+        for chunk in chain([second], parts):
             following = pool.submit(prepare, *chunk)
             yield batch
             batch = following.result()

@@ -205,6 +205,7 @@ def test_frames_are_taken_from_a_generator_only_as_they_are_needed() -> None:
 
 
 def test_a_bad_source_ends_the_call_with_its_own_name(tmp_path: Path) -> None:
+    before = threading.active_count()
     embedder = Embedder(ColourEngine(), batch=2)
     frames: list[Any] = list(_frames(5))
     with pytest.raises(ImageError, match=r"none\.jpg does not exist"):
@@ -215,7 +216,7 @@ def test_a_bad_source_ends_the_call_with_its_own_name(tmp_path: Path) -> None:
     for wrong in (None, 7):
         with pytest.raises(ImageError, match="image 0 is a .*: give a path, a numpy array or a Pillow image"):
             embedder.embed(wrong)  # type: ignore[arg-type]
-    assert threading.active_count() == 1
+    assert threading.active_count() == before, threading.enumerate()
 
 
 def test_an_engine_that_fails_ends_the_call() -> None:
@@ -356,6 +357,7 @@ def test_no_boxes_give_no_rows(frames: Any, boxes: Any) -> None:
 
 
 def test_boxes_that_are_wrong_end_the_call_with_their_frame() -> None:
+    before = threading.active_count()
     frames, embedder = _frames(2), Embedder(ColourEngine())
     for boxes, message in [
         ([BOXES, [(0, 0, 1, float("nan"))]], "box 0 of frame 1, .* is not finite"),
@@ -373,7 +375,7 @@ def test_boxes_that_are_wrong_end_the_call_with_their_frame() -> None:
         embedder.embed(frames, details=True)  # type: ignore[call-overload]
     with pytest.raises(InputError, match="color 'GBR' is unknown"):
         embedder.embed(frames, "GBR", boxes=[[], []])
-    assert threading.active_count() == 1
+    assert threading.active_count() == before, threading.enumerate()
 
 
 def test_a_crop_gives_the_same_embedding_by_every_way_in(model: Path, tmp_path: Path) -> None:
