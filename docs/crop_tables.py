@@ -163,6 +163,8 @@ def _resized(scorer: Scorer, crops: str, source: Callable[[Pixels], Pixels | Pat
 
 def frames(work: Path) -> Rows:
     """Twelve boxes on a 1080p frame of BGR, beside the same crops as a ready batch; the ways take turns."""
+    import torch
+
     from reid_edge.export.graph.from_torch import onnx_from_model
     from reid_edge.export.graph.io import write_onnx
     from reid_edge.training.models.checkpoint import card_of
@@ -171,6 +173,7 @@ def frames(work: Path) -> Rows:
     frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
     found: Rows = {}
     for name in ("osnet_x0_25", "mobilenetv3_large", "resnet50_bot"):
+        torch.manual_seed(0)
         model, path = build_model(name), work / f"random_{name}.onnx"
         card = card_of(model, input_hw=(256, 128))
         write_onnx(onnx_from_model(model, card), card, path)

@@ -52,11 +52,14 @@ def main() -> None:
 
 def random_model(name: str, folder: Path) -> Path:
     """A model with random weights as an FP32 file: its speed is that of a trained one."""
+    import torch
+
     from reid_edge.export.graph.from_torch import onnx_from_model
     from reid_edge.export.graph.io import write_onnx
     from reid_edge.training.models.checkpoint import card_of
     from reid_edge.training.models.registry import build_model
 
+    torch.manual_seed(0)
     model = build_model(name)
     card = card_of(model, input_hw=(256, 128))
     write_onnx(onnx_from_model(model, card), card, folder / f"{name}.onnx")
