@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from camera_tables import CAMERAS, cameras
 from cpu_tables import BF16, JPEG, bf16, jpeg
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
@@ -750,6 +751,7 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "stream-soak": (STREAM_SOAK, _stream_soak),
     "gate": (GATE, _gate),
     "small-crops": (SMALL, small_crops),
+    "cameras": (CAMERAS, cameras),
     "tracks": (TRACKS, tracks),
     "track-factors": (TRACK_FACTORS, track_factors),
     "resizing": (RESIZING, resizing),
