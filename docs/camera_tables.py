@@ -26,7 +26,7 @@ CAMERAS = {"crops a camera": "", "statistics": "", "R1": ".2f", "mAP": ".2f", "m
 
 
 def cameras(work: Path) -> Rows:
-    """Test persons, normalised by crops of the training part's persons: as learned, and by the plain mean and deviation.
+    """Test persons, normalised by crops of the training part: as learned, and by the plain mean and deviation.
 
     R1 and mAP are the mean of five draws of the crops; what was gained is of the first, with its interval.
     """
