@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .parts.console import say, show, write_json
-from .parts.options import DATA, OUTPUT, Batch, Distance, Json, Model, Threads, writable
+from .parts.options import DATA, OUTPUT, Batch, Distance, EngineBackend, Json, Model, Threads, writable
 
 __all__ = ["embed", "rank"]
 
@@ -27,12 +27,13 @@ def embed(
     ],
     batch: Batch = 32,
     threads: Threads = None,
+    backend: EngineBackend = None,
 ) -> None:
     """Embed crops into a gallery file, which `rank --gallery` and `reid_edge.Gallery.load` read."""
     from reid_edge.gallery.search import enrol_files, new_gallery
 
     with new_gallery(out) as gallery:
-        enrol_files(gallery, paths, model, batch=batch, threads=threads)
+        enrol_files(gallery, paths, model, batch=batch, threads=threads, backend=backend)
         size = f"{len(gallery)} embeddings of {gallery.dim} dimensions"
     say(f"wrote {out}: {size}")
 
@@ -55,6 +56,7 @@ def rank(
         ),
     ] = None,
     threads: Threads = None,
+    backend: EngineBackend = None,
     json_file: Json = None,
 ) -> None:
     """Rank the crops of a gallery by their distance from each query."""
@@ -63,7 +65,7 @@ def rank(
 
     if picture:
         require_picture(picture)
-    found = rank_files(queries, gallery, model, top=top, distance=distance, threads=threads)
+    found = rank_files(queries, gallery, model, top=top, distance=distance, threads=threads, backend=backend)
     show(ranking_table(found), json_file)
     if picture:
         draw_ranking(found, picture)

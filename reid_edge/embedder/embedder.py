@@ -43,8 +43,8 @@ class Embedder:
     ``model`` is a model file, which the Embedder opens and closes, or an open Engine, which the caller closes.
     Without ``with`` a file is opened by the first use and closed by `close` or with the process. A closed Embedder is
     not opened again; its `card` stays known. ``batch`` is the maximum number of crops to run at once. ``resize``
-    replaces the card's resize method (`reid_edge.data.images.RESIZES`), ``threads`` bounds the CPU threads of a model
-    file.
+    replaces the card's resize method (`reid_edge.data.images.RESIZES`). For a model file, ``threads`` bounds the CPU
+    threads and ``backend`` names what runs it, as `reid_edge.open_engine` takes them.
 
     One thread at a time may use an Embedder: give each its own, on one shared engine if that allows it.
     """
@@ -56,15 +56,19 @@ class Embedder:
         batch: int = 32,
         resize: str | None = None,
         threads: int | None = None,
+        backend: str | None = None,
     ) -> None:
         if batch < 1:
             raise InputError(f"a batch of {batch} takes no crops: give 1 or more")
-        if threads is not None and not isinstance(model, Path | str):
-            raise InputError("threads is for model files: give it to open_engine instead")
+        if not isinstance(model, Path | str):
+            for name, value in (("threads", threads), ("backend", backend)):
+                if value is not None:
+                    raise InputError(f"{name} is for model files: give it to open_engine instead")
         self._model = model
         self._batch = batch
         self._resize = None if resize is None else check_method(resize)
         self._threads = threads
+        self._backend = backend
         self._engine: Engine | None = None
         self._card: ModelCard | None = None
         self._owned = ExitStack()
@@ -228,7 +232,7 @@ class Embedder:
             engine = self._model
             with ExitStack() as on_failure:
                 if isinstance(engine, Path | str):
-                    engine = on_failure.enter_context(open_engine(engine, threads=self._threads))
+                    engine = on_failure.enter_context(open_engine(engine, backend=self._backend, threads=self._threads))
                 check_method(self._resize or engine.card.resize)
                 self._owned = on_failure.pop_all()
             self._engine, self._card = engine, engine.card

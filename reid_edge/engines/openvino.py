@@ -37,14 +37,23 @@ class OpenVINOEngine:
     it. bf16 keeps 8 bits of each value; its gate limits are a row of their own. It is never a default: OpenVINO itself
     would take it without a word. INT8 layers stay in INT8. ``threads`` bounds the CPU threads (None: all usable cores).
 
+    Several threads may call `run`; each has its own request, ``contexts`` of them run side by side on an equal share of
+    the CPU threads, and the others wait (OpenVINO's ``NUM_STREAMS``).
+
     Entering raises ModelError for a file that is damaged or does not run, InputError for bf16 on a CPU without it, and
-    MissingExtraError without OpenVINO. Several threads may call `run`; each has its own request, and they take turns.
+    MissingExtraError without OpenVINO.
     """
 
     backend = "openvino"
 
     def __init__(
-        self, path: Path | str, threads: int | None = None, max_batch: int = 256, precision: str | None = None
+        self,
+        path: Path | str,
+        threads: int | None = None,
+        max_batch: int = 256,
+        precision: str | None = None,
+        *,
+        contexts: int = 1,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"{threads} threads cannot run a model: give 1 or more, or leave it out")
@@ -56,6 +65,10 @@ class OpenVINOEngine:
         self.path = Path(path)
         self.max_batch = max_batch
         self._threads = threads or usable_cores()
+        if not 1 <= contexts <= self._threads:
+            least = f"give 1 to {self._threads}, or more threads"
+            raise InputError(f"{contexts} contexts cannot share {self._threads} CPU threads: {least}")
+        self._contexts = contexts
         self._precision = precision or "fp32"
         self._compiled: Any = None
         self._card: ModelCard | None = None
@@ -118,7 +131,15 @@ class OpenVINOEngine:
         self._card = file.card
         versions = {"openvino": _version(openvino), **board_versions()}
         computes = self._precision if self._precision != "fp32" else ""
-        self._facts = EngineFacts(self.backend, "OpenVINO CPU", versions, self._threads, file.sha256, computes=computes)
+        self._facts = EngineFacts(
+            self.backend,
+            "OpenVINO CPU",
+            versions,
+            self._threads,
+            file.sha256,
+            computes=computes,
+            concurrent_runs=self._contexts,
+        )
         self._compiled = compiled
         return self
 
@@ -133,7 +154,7 @@ class OpenVINOEngine:
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[self._precision],  # or it takes bf16 by itself
             "INFERENCE_NUM_THREADS": self._threads,
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": self._contexts,
             "ENABLE_CPU_PINNING": False,  # it would pin its threads outside of a restricted CPU set
         }
         try:

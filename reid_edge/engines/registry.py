@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class EngineBackend:
 
     ``packages`` are what ``pip install`` takes where the backend is missing. ``open`` imports the backend's module, so
     that a backend that is not used need not be installed. With ``has_providers`` it is called with ``providers`` and
-    ``allow_fallback`` as well, with ``precisions``, which lists them, with the ``precision`` to compute in.
+    ``allow_fallback`` as well, with ``precisions``, which lists them, with the ``precision`` to compute in. ``options``
+    names those of "device" and "contexts" that it takes, as keywords, where the caller gives them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class EngineBackend:
     open: Callable[..., Engine]
     has_providers: bool = False
     precisions: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def described(self) -> str:
         """Name, suffixes and what to install, for errors.
@@ -53,25 +55,29 @@ def _onnxruntime(
     return OnnxEngine(path, threads, max_batch, providers, allow_fallback)
 
 
-def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None) -> Engine:
+def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None, **options: int) -> Engine:
     from .openvino import OpenVINOEngine
 
-    return OpenVINOEngine(path, threads, max_batch, precision)
+    return OpenVINOEngine(path, threads, max_batch, precision, **options)
 
 
-def _tensorrt(path: Path, threads: int | None, max_batch: int) -> Engine:
+def _tensorrt(path: Path, threads: int | None, max_batch: int, **options: int) -> Engine:
     """The profile of the engine decides its largest batch, and the GPU needs no threads."""
     from .tensorrt import TensorRTEngine
 
-    return TensorRTEngine(path)
+    return TensorRTEngine(path, **options)
 
 
 ENGINE_BACKENDS: Registry[EngineBackend] = Registry(
     "backends",
     {
         "onnxruntime": EngineBackend("onnxruntime", (".onnx",), "onnxruntime", _onnxruntime, has_providers=True),
-        "openvino": EngineBackend("openvino", (".onnx",), "openvino", _openvino, precisions=("fp32", "bf16")),
-        "tensorrt": EngineBackend("tensorrt", (".engine", ".plan"), "tensorrt cuda-bindings", _tensorrt),
+        "openvino": EngineBackend(
+            "openvino", (".onnx",), "openvino", _openvino, precisions=("fp32", "bf16"), options=("contexts",)
+        ),
+        "tensorrt": EngineBackend(
+            "tensorrt", (".engine", ".plan"), "tensorrt cuda-bindings", _tensorrt, options=("device", "contexts")
+        ),
     },
 )
 """By name. The first backend that knows a file's suffix runs it, unless the caller names another."""
@@ -86,6 +92,8 @@ def open_engine(
     providers: Sequence[str] | None = None,
     allow_fallback: bool = False,
     precision: str | None = None,
+    device: int | None = None,
+    contexts: int | None = None,
 ) -> Engine:
     """The engine for a model file; use it in a ``with`` statement, which opens and frees it.
 
@@ -95,8 +103,12 @@ def open_engine(
     execution providers, best first (None: CUDA where the installed wheel has it, then the CPU); where the first one
     does not run the model, entering raises ModelError, or logs a note with ``allow_fallback``.
 
-    Raises InputError when the file is missing, the backend is unknown, does not run such files or has no providers
-    or precisions to choose from; ModelError when no backend runs such files.
+    ``device`` is the number of the GPU, as CUDA counts them. ``contexts`` is how many threads may run the engine side
+    by side: TensorRT then has memory for each (2 by default), OpenVINO shares its CPU threads among them (1 by
+    default). ONNX Runtime takes any number of threads as it is, so that contexts are refused there.
+
+    Raises InputError when the file is missing, the backend is unknown, does not run such files or has no providers,
+    precisions, device or contexts to choose; ModelError when no backend runs such files.
 
     >>> import numpy as np
     >>> with open_engine(model_file, threads=1) as engine:
@@ -110,7 +122,9 @@ def open_engine(
     row = _named(name, path) if name else by_suffix
     if row is not None:
         own = _own_options(row, path, providers, allow_fallback, precision or named_precision or None)
-        return row.open(path, threads, max_batch, *own)
+        given = {name: value for name, value in (("device", device), ("contexts", contexts)) if value is not None}
+        _check_taken(row, path, given)
+        return row.open(path, threads, max_batch, *own, **given)
     if suffix in CHECKPOINT_SUFFIXES:
         raise ModelError(
             f"{path} is a checkpoint: run  reid-edge export {path} --out DIR  and open the .onnx it writes"
@@ -134,6 +148,14 @@ def _own_options(
             f"{row.name} computes in the file's precision, not {precision!r} on request: {able} can choose"
         )
     return (*([providers, allow_fallback] if row.has_providers else []), *([precision] if row.precisions else []))
+
+
+def _check_taken(row: EngineBackend, path: Path, given: Mapping[str, int]) -> None:
+    """Raise InputError for an option that the backend cannot honour."""
+    for name in given:
+        if name not in row.options:
+            able = " and ".join(one.name for one in ENGINE_BACKENDS.values() if name in one.options)
+            raise InputError(f"{path} is run by {row.name}, which takes no {name}: leave it out; {able} can")
 
 
 def _named(backend: str, path: Path) -> EngineBackend:

@@ -65,6 +65,8 @@ class TensorRTEngine:
     ) -> None:
         if not 1 <= contexts <= _MOST_CONTEXTS:
             raise InputError(f"{contexts} contexts are not between 1 and {_MOST_CONTEXTS}: give contexts=2")
+        if device < 0:
+            raise InputError(f"device {device} is no GPU: give 0 or more, as CUDA counts them")
         self.path = Path(path)
         self._binding, self._device, self._contexts, self._graphs = cuda, device, contexts, graphs
         self._zero_copy = zero_copy

@@ -105,16 +105,24 @@ def new_gallery(path: Path) -> AbstractContextManager[GalleryStore]:
 
 
 def enrol_files(
-    gallery: GalleryStore, paths: Sequence[Path], model: Path, *, batch: int = 32, threads: int | None = None
+    gallery: GalleryStore,
+    paths: Sequence[Path],
+    model: Path,
+    *,
+    batch: int = 32,
+    threads: int | None = None,
+    backend: str | None = None,
 ) -> None:
     """Embed crops, or folders of crops, and enrol them in ``gallery`` under their paths.
+
+    ``backend`` names what runs the model, as `reid_edge.open_engine` takes it.
 
     Raises InputError for a gallery of another model, and what embedding raises.
     """
     model = require_file(model, "a model")
     with phase(f"embedding with {model.name}"):
         crops = _expanded(paths)
-        with Embedder(model, batch=batch, threads=threads) as embedder:
+        with Embedder(model, batch=batch, threads=threads, backend=backend) as embedder:
             _enrol(gallery, embedder, crops)
 
 
@@ -126,17 +134,19 @@ def rank_files(
     top: int = 10,
     distance: str = "cosine",
     threads: int | None = None,
+    backend: str | None = None,
 ) -> RankedFiles:
     """Rank a folder of crops, or a gallery file (`GALLERY_FILES`), by distance from each query crop.
 
-    ``queries`` are crops or folders of crops; the ``top`` closest are ranked. Raises InputError for files that cannot
-    be read and for a gallery file of another model.
+    ``queries`` are crops or folders of crops; the ``top`` closest are ranked. ``backend`` names what runs the model, as
+    `reid_edge.open_engine` takes it. Raises InputError for files that cannot be read and for a gallery file of another
+    model.
     """
     distance_by_name(distance)
     model = require_file(model, "a model")
     with phase(f"ranking {gallery}"):
         crops, entries = _expanded(queries), _opened(gallery)
-        with Embedder(model, threads=threads) as embedder:
+        with Embedder(model, threads=threads, backend=backend) as embedder:
             if not isinstance(entries, GalleryStore):
                 entries = _enrolled(entries, embedder)
             embedded = embedder.embed(crops, progress=True)

@@ -94,6 +94,23 @@ def test_embed_then_rank_equals_rank_of_the_folder(people: Path, model: Path, tm
     assert [row["distance"] for row in ranked] == sorted(row["distance"] for row in ranked)
 
 
+def test_embed_and_rank_on_a_backend_that_is_named(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for number, options in enumerate(([], ["--backend", "onnxruntime"])):
+        out, ranked = tmp_path / f"{number}.npz", tmp_path / f"{number}.json"
+        assert run("embed", people / "query", "--model", model, "--out", out, *options) == 0
+        query = _first_query(people)
+        assert run("rank", query, "--gallery", out, "--model", model, "--json", ranked, *options) == 0
+        found.append(ranked.read_text())
+    assert found[0] == found[1]
+    unknown = ("--model", model, "--backend", "abacus")
+    _bad(("embed", people / "query", "--out", tmp_path / "g.npz", *unknown), "'abacus' is unknown", capsys)
+    _bad(("rank", _first_query(people), "--gallery", people / "query", *unknown), "'abacus' is unknown", capsys)
+    assert not (tmp_path / "g.npz").exists()
+
+
 def test_rank_finds_a_crop_in_its_own_folder_and_draws_it(people: Path, model: Path, tmp_path: Path) -> None:
     query = _first_query(people)
     command = ("rank", query, "--gallery", people / "query", "--model", model, "--top", 3)

@@ -230,7 +230,7 @@ def test_an_engine_that_fails_ends_the_call() -> None:
 
 def test_a_model_file_is_opened_once_and_closed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ColourEngine()
-    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, threads: engine)
+    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, **options: engine)
     with Embedder(model) as embedder:
         embedder.embed(_frames(1))
         assert engine.entered == 1
@@ -273,10 +273,20 @@ def test_its_repr_says_what_it_embeds_with(model: Path) -> None:
     assert repr(embedder) == f"<Embedder {str(model)!r}: closed>"
 
 
+def test_the_backend_is_chosen(model: Path) -> None:
+    pytest.importorskip("openvino", reason="needs OpenVINO: pip install openvino")
+    crops = _frames(2)
+    with Embedder(model) as usual, Embedder(model, backend="openvino", threads=1) as embedder:
+        assert (usual.facts.backend, embedder.facts.backend) == ("onnxruntime", "openvino")
+        np.testing.assert_allclose(embedder.embed(crops), usual.embed(crops), atol=1e-5)
+    with pytest.raises(InputError, match="'abacus' is unknown"):
+        Embedder(model, backend="abacus").embed(crops)
+
+
 def test_a_model_file_that_cannot_be_used_is_closed_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ColourEngine()
     engine.card = engine.card.with_(resize="of a later version")
-    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, threads: engine)
+    monkeypatch.setattr("reid_edge.embedder.embedder.open_engine", lambda path, **options: engine)
     with pytest.raises(InputError), Embedder(model):
         pass
     assert engine.entered == 0
@@ -292,6 +302,8 @@ def test_an_engine_stays_its_makers() -> None:
 def test_wrong_options_and_a_missing_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch of 0"):
         Embedder(ColourEngine(), batch=0)
+    with pytest.raises(InputError, match="backend is for model files"):
+        Embedder(ColourEngine(), backend="openvino")
     with pytest.raises(InputError, match="threads is for model files"):
         Embedder(ColourEngine(), threads=2)
     lazy = Embedder(tmp_path / "none.onnx")  # nothing is opened yet

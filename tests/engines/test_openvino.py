@@ -49,6 +49,18 @@ def test_it_says_what_runs_it(model: Path) -> None:
         engine.run(_crops(1))
 
 
+def test_contexts_share_the_threads(model: Path) -> None:
+    crops = [_crops(2, seed) for seed in range(6)]
+    with open_engine(model, backend="openvino", threads=2, contexts=2) as engine, ThreadPoolExecutor(3) as pool:
+        assert engine.facts.concurrent_runs == 2
+        assert engine._compiled.get_property("NUM_STREAMS") == 2  # type: ignore[attr-defined]
+        for given, embeddings in zip(crops, pool.map(engine.run, crops), strict=True):
+            np.testing.assert_allclose(embeddings, tiny_embeddings(given, embedding_dim=10), atol=1e-5)
+    for contexts in (0, 3):
+        with pytest.raises(InputError, match=f"{contexts} contexts cannot share 2 CPU threads"):
+            open_engine(model, backend="openvino", threads=2, contexts=contexts)
+
+
 def test_fp32_is_asked_for(model: Path) -> None:
     """OpenVINO would compute in bf16 by itself where the CPU has it."""
     with OpenVINOEngine(model) as engine:

@@ -65,6 +65,22 @@ def test_providers_are_onnx_runtimes(model: Path, tmp_path: Path) -> None:
             open_engine(tmp_path / "m.engine", **options)  # type: ignore[arg-type]
 
 
+def test_what_a_backend_cannot_honour_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run by onnxruntime, which takes no contexts: .*; openvino and tensorrt can"):
+        open_engine(model, contexts=2)
+    with pytest.raises(InputError, match=r"run by openvino, which takes no device: leave it out"):
+        open_engine(model, backend="openvino", device=0)
+    with pytest.raises(InputError, match="99 contexts are not between"):
+        open_engine(_engine_file(tmp_path), device=1, contexts=99)
+    with pytest.raises(InputError, match=r"device -1 is no GPU: give 0 or more"):
+        open_engine(_engine_file(tmp_path), device=-1)
+
+
+def _engine_file(folder: Path) -> Path:
+    (folder / "m.engine").write_bytes(b"")
+    return folder / "m.engine"
+
+
 def test_an_unknown_or_unsuited_backend_is_refused_with_the_list(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
