@@ -18,8 +18,8 @@ class EngineFacts:
     ``provider`` is what really executes the model, e.g. "CPUExecutionProvider" or "TensorRT 10.3.0"; ``versions`` are
     those of the libraries, by name; ``threads`` are the CPU threads of one operator, None where no CPU computes;
     ``sha256`` is the model file's, empty for a model that is in no file. ``nodes`` counts the graph's nodes by the
-    provider that executes them; it is empty for a backend that does not say. ``computes`` is "bf16" where the backend
-    was asked to compute in that in place of the file's precision, else empty. ``concurrent_runs`` is how many calls of
+    provider that executes them; it is empty for a backend that does not say. ``computes`` is the precision that the
+    backend was asked for in place of the file's, e.g. "bf16", else empty. ``concurrent_runs`` is how many calls of
     `run` at once pay off: 1 where one call uses all of its threads, the number of contexts on a GPU.
     """
 

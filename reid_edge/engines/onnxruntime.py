@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from .base import as_input, check_batch, check_embeddings, not_open
 from .facts import EngineFacts, board_versions
 from .onnx_file import check_signature, checked_file
 from .ort import CRASHES_ON_CASTS, executed_nodes, import_onnxruntime, one_line, open_file
+from .providers.choice import ProviderChoice, computes, named_providers
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -32,11 +34,15 @@ class OnnxEngine:
     """A `reid_edge.engines.base.Engine` for an ONNX file that ``reid-edge export`` wrote.
 
     ``threads`` bounds the threads of one operator (None: all usable cores). ``providers`` names ONNX Runtime's
-    execution providers, best first; None is CUDA where the installed wheel has it, then the CPU. Where the first one
-    does not run the model, e.g. for lack of a library, entering raises ModelError; with ``allow_fallback``, or without
-    ``providers``, it logs a note. Entering also raises ModelError for a file that is damaged, was changed after its
-    export or was not written by ``reid-edge export``; the hash in the file finds damage, not an attacker
-    (`reid_edge.engines.onnx_file`).
+    execution providers, best first, each alone or as a pair with options of its own; None is CUDA where the installed
+    wheel has it, then the CPU. ``device`` is the number of the GPU, and asks for CUDA where no provider is named.
+    Where the first provider does not run the model, e.g. for lack of a library, entering raises ModelError or
+    DeviceError; with ``allow_fallback``, or where neither is named, it logs a note. Entering also raises ModelError for
+    a file that is damaged, was changed after its export or was not written by ``reid-edge export``; the hash in the
+    file finds damage, not an attacker (`reid_edge.engines.onnx_file`).
+
+    TensorRT computes in the precisions of the file. An option that lets it compute in less (``trt_fp16_enable``) shows
+    in `facts` and in every row of figures.
 
     Several threads may call `run` of one open engine at once, as ONNX Runtime's sessions allow.
     """
@@ -48,8 +54,10 @@ class OnnxEngine:
         path: Path | str,
         threads: int | None = None,
         max_batch: int = 256,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[ProviderChoice] | None = None,
         allow_fallback: bool = False,
+        *,
+        device: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"{threads} threads cannot run a model: give 1 or more, or leave it out")
@@ -60,6 +68,7 @@ class OnnxEngine:
         self._threads = threads
         self._providers = providers
         self._allow_fallback = allow_fallback
+        self._device = device
         self._session: InferenceSession | None = None
         self._card: ModelCard | None = None
         self._facts: EngineFacts | None = None
@@ -109,7 +118,9 @@ class OnnxEngine:
         # ONNX Runtime reads the file once more: given its bytes, it would keep them beside two copies of its own.
         with checked_file(self.path) as file:
             without = CRASHES_ON_CASTS if file.rounds_matmuls else ()
-            session = open_file(self.path, self._threads, self._providers, self._allow_fallback, without)
+            session = open_file(
+                self.path, self._threads, self._providers, self._allow_fallback, without, self._device, file.sha256
+            )
         if not file.card.sealed:
             logger.warning(
                 "%s has no seal, as files of earlier versions, and damage may go unseen: export it again", self.path
@@ -119,7 +130,10 @@ class OnnxEngine:
         )
         check_signature(inputs, outputs, file.card, self.path)
         self._card = file.card
-        self._facts = _facts(session, self._threads, file.sha256)
+        running = session.get_providers()
+        own = [options for name, options in named_providers(self._providers or ()).items() if name in running]
+        lower = computes(dict(ChainMap(*own)), file.card.precision)
+        self._facts = _facts(session, self._threads, file.sha256, lower)
         self._session = session
         return self
 
@@ -129,11 +143,12 @@ class OnnxEngine:
         self._session = self._facts = None
 
 
-def _facts(session: InferenceSession, threads: int | None, sha256: str) -> EngineFacts:
+def _facts(session: InferenceSession, threads: int | None, sha256: str, lower: str) -> EngineFacts:
     nodes = executed_nodes(session)
     provider = next(iter(nodes or session.get_providers()))
     versions = {"onnxruntime": import_onnxruntime().__version__, **board_versions()}
-    return EngineFacts(OnnxEngine.backend, provider, versions, threads or usable_cores(), sha256, nodes)
+    cores = threads or usable_cores()
+    return EngineFacts(OnnxEngine.backend, provider, versions, cores, sha256, nodes, lower)
 
 
 def _described(value: Any) -> str:

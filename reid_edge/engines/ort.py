@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any
 from reid_edge.core.files import is_utf8
 from reid_edge.core.optional import import_optional
 from reid_edge.core.threads import usable_cores
-from reid_edge.errors import InputError, ModelError
+from reid_edge.errors import DeviceError, ModelError, ReidEdgeError
+
+from .providers.choice import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    TENSORRT_RTX,
+    ProviderChoice,
+    available_providers,
+    named_providers,
+    require_device_provider,
+    told,
+)
+from .providers.plugins import PLUGINS, add_plugin
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -36,14 +49,12 @@ CRASHES_ON_CASTS = ("NchwcTransformer",)
 """Optimisers to leave out for matmuls behind a cast from FP16: from 1.24 on a session of one ends the process on x86
 (https://github.com/microsoft/onnxruntime/issues/28392). FP16 gains nothing on a CPU, which computes it in FP32."""
 
-_CPU = "CPUExecutionProvider"
-_UNASKED = ("CUDAExecutionProvider", _CPU)
-
-PROVIDERS = (_CPU, "CUDAExecutionProvider", "TensorrtExecutionProvider")
-"""The providers that `provider_reports` tries; `open_file` takes any that the wheel has."""
+PROVIDERS = (CPU, CUDA, TENSORRT, TENSORRT_RTX)
+"""The providers that `provider_reports` tries; `open_file` takes any that the wheel has, and `plugins.PLUGINS`."""
 
 _ERRORS_ONLY = 3
 _FATAL_ONLY = 4
+_KEY_DIGITS = 16
 _RECORD_NODES = ("session.record_ep_graph_assignment_info", "1")
 _SETUP = "install the libraries it needs (https://onnxruntime.ai/docs/execution-providers)"
 
@@ -75,10 +86,14 @@ def session_options(threads: int | None = None) -> Any:
 
 @dataclass(frozen=True)
 class ProviderReport:
-    """Whether the provider ``name`` runs a model on this machine; ``reason`` says why it does not, else is empty."""
+    """Whether the provider ``name`` runs a model on this machine; ``reason`` says why it does not, else is empty.
+
+    ``installed`` is whether this ONNX Runtime has it, or the package of a plug-in is there.
+    """
 
     name: str
     reason: str = ""
+    installed: bool = True
 
     @property
     def can_run(self) -> bool:
@@ -89,6 +104,8 @@ class ProviderReport:
 def provider_reports() -> list[ProviderReport]:
     """Try each of `PROVIDERS` on a model of one node: a wheel that lists a provider may lack what runs it.
 
+    The library of a plug-in that is installed is loaded into this process and stays there.
+
     Raises MissingExtraError without ONNX Runtime.
 
     >>> cpu, *_ = provider_reports()
@@ -96,18 +113,30 @@ def provider_reports() -> list[ProviderReport]:
     ('CPUExecutionProvider', True)
     """
     runtime = import_onnxruntime()
-    return [ProviderReport(name, _why_not(runtime, name)) for name in PROVIDERS]
+    return [_report(runtime, name) for name in PROVIDERS]
 
 
-def _why_not(runtime: Any, name: str) -> str:
-    """Why ``name`` runs nothing here, with the remedy; empty where it runs."""
-    if name not in runtime.get_available_providers():
-        return f"ONNX Runtime {runtime.__version__} here has no {name}: install onnxruntime-gpu in place of onnxruntime"
+def _report(runtime: Any, name: str) -> ProviderReport:
     options = session_options(1)
     options.log_severity_level = _FATAL_ONLY  # the reason is returned, once
     options.add_session_config_entry(*_RECORD_NODES)
+    if name in PLUGINS:
+        try:
+            add_plugin(runtime, options, name, 0, {})
+        except ReidEdgeError as error:
+            return ProviderReport(name, str(error), installed=isinstance(error, DeviceError))
+    elif name not in runtime.get_available_providers():
+        lacks = f"ONNX Runtime {runtime.__version__} here has no {name}"
+        return ProviderReport(name, f"{lacks}: install onnxruntime-gpu in place of onnxruntime", installed=False)
+    return ProviderReport(name, _why_not(runtime, options, name))
+
+
+def _why_not(runtime: Any, options: Any, name: str) -> str:
+    """Why ``name`` runs nothing here, with the remedy; empty where it runs."""
     try:
-        session = runtime.InferenceSession(_ONE_RELU, options, providers=[name], enable_fallback=0)
+        session = runtime.InferenceSession(
+            _ONE_RELU, options, providers=None if name in PLUGINS else [name], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         return f"{one_line(error)}: {_SETUP}"
     executing = list(executed_nodes(session) or session.get_providers())
@@ -117,26 +146,37 @@ def _why_not(runtime: Any, name: str) -> str:
 def open_file(
     path: Path,
     threads: int | None,
-    providers: Sequence[str] | None,
+    providers: Sequence[ProviderChoice] | None,
     allow_fallback: bool = False,
     without: Sequence[str] = (),
+    device: int | None = None,
+    cache_key: str = "",
 ) -> InferenceSession:
     """A session of the ONNX file ``path`` on ``providers``, best first; None is CUDA where the wheel has it, then CPU.
 
+    A provider may be a pair of its name and its own options, which `told` completes. ``device`` is a GPU's number;
+    without ``providers`` it asks for CUDA. ``cache_key`` tells apart the folders in which providers keep what they
+    compiled.
+
     Where the first of ``providers`` does not run the model, InputError is raised, unless ``allow_fallback`` permits the
-    others; then, and where none was named, a note says so. ``without`` names optimisers to leave out. Raises ModelError
-    for a file that cannot be opened, MissingExtraError without ONNX Runtime.
+    others; then, and where neither provider nor device was named, a note says so. ``without`` names optimisers to leave
+    out. Raises ModelError for a file that cannot be opened, MissingExtraError without ONNX Runtime or the package of a
+    provider, DeviceError for one that finds no device.
     """
     runtime = import_onnxruntime()
     if not is_utf8(path):
         raise ModelError(f"{path} is not a UTF-8 name, and ONNX Runtime opens no other: rename the file or folder")
-    allow_fallback = allow_fallback or providers is None
-    chosen = _available(providers, runtime.get_available_providers(), allow_fallback)
-    options = session_options(threads)
-    options.add_session_config_entry(*_RECORD_NODES)
-    session = _opened(runtime, path, options, chosen, allow_fallback, without)
+    if providers is None and device is not None:
+        providers = [CUDA]
+    wanted = None if providers is None else named_providers(providers)
+    require_device_provider(wanted, device)
+    allow_fallback = allow_fallback or wanted is None
+    chosen = available_providers(wanted, runtime.get_available_providers(), allow_fallback)
+    key = f"{cache_key[:_KEY_DIGITS]}-{runtime.__version__}"
+    options = {name: told(name, own, device, key) for name, own in chosen.items()}
+    session = _opened(runtime, path, _Options(threads, device or 0, tuple(without)), options, allow_fallback)
     session.disable_fallback()  # a GPU that fails later is an error, not a slower row
-    _check_executed(session, path, (providers or chosen)[0], allow_fallback)
+    _check_executed(session, path, next(iter(wanted or chosen)), allow_fallback)
     return session
 
 
@@ -155,33 +195,48 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _available(wanted: Sequence[str] | None, available: Sequence[str], allow_fallback: bool) -> list[str]:
-    if wanted is None:
-        return [name for name in _UNASKED if name in available]
-    missing = [name for name in wanted if name not in available]
-    found = [name for name in wanted if name in available]
-    if not found or (missing and not allow_fallback):
-        names = ", ".join(missing) or "''"
-        raise InputError(f"ONNX Runtime here has no provider {names}: choose from {', '.join(available)}")
-    return found
+@dataclass(frozen=True)
+class _Options:
+    """What a session is opened with whichever providers run it."""
+
+    threads: int | None
+    device: int
+    without: tuple[str, ...]
 
 
 def _opened(
-    runtime: Any, path: Path, options: Any, providers: list[str], falls_back: bool, without: Sequence[str]
+    runtime: Any, path: Path, given: _Options, providers: Mapping[str, dict[str, str]], falls_back: bool
 ) -> InferenceSession:
     """A session; where ``falls_back``, on the CPU if the other ``providers`` fail."""
+    first = next(iter(providers))
+    options = session_options(given.threads)
+    options.add_session_config_entry(*_RECORD_NODES)
     try:
+        named = _named(runtime, options, given.device, providers)
         # Its own fallback prints a banner, and takes providers that nobody named.
         return runtime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=0, disabled_optimizers=list(without)
+            str(path), options, providers=named, enable_fallback=0, disabled_optimizers=list(given.without)
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        if falls_back and providers[0] != _CPU and _CPU in providers:
-            logger.warning("ONNX Runtime failed on %s (%s)", providers[0], one_line(error))
-            return _opened(runtime, path, options, [_CPU], falls_back, without)
-        remedy = "copy or export the model again" if providers[0] == _CPU else f"{_SETUP}, or name {_CPU} alone"
+        if falls_back and first != CPU and CPU in providers:
+            logger.warning("ONNX Runtime failed on %s (%s)", first, one_line(error))
+            return _opened(runtime, path, given, {CPU: providers[CPU]}, falls_back)
+        if isinstance(error, ReidEdgeError):
+            raise
+        remedy = "copy or export the model again" if first == CPU else f"{_SETUP}, or name {CPU} alone"
         failed = f"ONNX Runtime {runtime.__version__} cannot open it ({one_line(error)})"
         raise ModelError(f"{path}: {failed}: {remedy}") from None
+
+
+def _named(
+    runtime: Any, options: Any, device: int, providers: Mapping[str, dict[str, str]]
+) -> list[tuple[str, dict[str, str]]] | None:
+    """The providers as a session takes them; None where a plug-in was put into the session's options."""
+    first, own = next(iter(providers.items()))
+    if first not in PLUGINS:
+        return list(providers.items())
+    add_plugin(runtime, options, first, device, own)
+    return None
 
 
 def _check_executed(session: InferenceSession, path: Path, wanted: str, allow_fallback: bool) -> None:

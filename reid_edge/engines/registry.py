@@ -13,6 +13,7 @@ from reid_edge.core.registry import Registry
 from reid_edge.errors import InputError, ModelError
 
 from .base import Engine
+from .providers.choice import ProviderChoice
 
 __all__ = ["CHECKPOINT_SUFFIXES", "ENGINE_BACKENDS", "EngineBackend", "open_engine"]
 
@@ -48,11 +49,16 @@ class EngineBackend:
 
 
 def _onnxruntime(
-    path: Path, threads: int | None, max_batch: int, providers: Sequence[str] | None, allow_fallback: bool
+    path: Path,
+    threads: int | None,
+    max_batch: int,
+    providers: Sequence[ProviderChoice] | None,
+    allow_fallback: bool,
+    **options: int,
 ) -> Engine:
     from .onnxruntime import OnnxEngine
 
-    return OnnxEngine(path, threads, max_batch, providers, allow_fallback)
+    return OnnxEngine(path, threads, max_batch, providers, allow_fallback, **options)
 
 
 def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None, **options: int) -> Engine:
@@ -71,7 +77,9 @@ def _tensorrt(path: Path, threads: int | None, max_batch: int, **options: int) -
 ENGINE_BACKENDS: Registry[EngineBackend] = Registry(
     "backends",
     {
-        "onnxruntime": EngineBackend("onnxruntime", (".onnx",), "onnxruntime", _onnxruntime, has_providers=True),
+        "onnxruntime": EngineBackend(
+            "onnxruntime", (".onnx",), "onnxruntime", _onnxruntime, has_providers=True, options=("device",)
+        ),
         "openvino": EngineBackend(
             "openvino", (".onnx",), "openvino", _openvino, precisions=("fp32", "bf16"), options=("contexts",)
         ),
@@ -89,7 +97,7 @@ def open_engine(
     backend: str | None = None,
     threads: int | None = None,
     max_batch: int = 256,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[ProviderChoice] | None = None,
     allow_fallback: bool = False,
     precision: str | None = None,
     device: int | None = None,
@@ -100,10 +108,12 @@ def open_engine(
     ``backend`` names a row of `ENGINE_BACKENDS` (None: by the file's suffix), and may name the ``precision`` to compute
     in as well: "openvino:bf16". None computes in the file's. ``threads`` bounds the CPU threads
     (None: all usable cores), ``max_batch`` the batch where the file does not. ``providers`` names ONNX Runtime's
-    execution providers, best first (None: CUDA where the installed wheel has it, then the CPU); where the first one
-    does not run the model, entering raises ModelError, or logs a note with ``allow_fallback``.
+    execution providers, best first, each alone or as a pair with its options (None: CUDA where the installed wheel has
+    it, then the CPU); where the first one does not run the model, entering raises ModelError or DeviceError, or logs a
+    note with ``allow_fallback``.
 
-    ``device`` is the number of the GPU, as CUDA counts them. ``contexts`` is how many threads may run the engine side
+    ``device`` is the number of the GPU, as CUDA counts them (TensorRT, and ONNX Runtime, which then runs on CUDA unless
+    ``providers`` names another). ``contexts`` is how many threads may run the engine side
     by side: TensorRT then has memory for each (2 by default), OpenVINO shares its CPU threads among them (1 by
     default). ONNX Runtime takes any number of threads as it is, so that contexts are refused there.
 
@@ -135,7 +145,11 @@ def open_engine(
 
 
 def _own_options(
-    row: EngineBackend, path: Path, providers: Sequence[str] | None, allow_fallback: bool, precision: str | None
+    row: EngineBackend,
+    path: Path,
+    providers: Sequence[ProviderChoice] | None,
+    allow_fallback: bool,
+    precision: str | None,
 ) -> tuple[Any, ...]:
     """What the backend takes beside threads and batch. Raises InputError for options of another."""
     if (providers is not None or allow_fallback) and not row.has_providers:

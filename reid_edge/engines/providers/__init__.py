@@ -1,0 +1,1 @@
+"""Execution providers of ONNX Runtime: what each is told, and those that are packages of their own."""
