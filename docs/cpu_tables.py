@@ -1,4 +1,4 @@
-"""What `tables` says of CPUs: crops a second from JPEG files, and what bf16 costs."""
+"""What `tables` says of CPUs: crops a second from JPEG files, bf16, options of sessions, limits on cores, cold starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BF16", "JPEG", "bf16", "jpeg"]
+__all__ = [
+    "BF16",
+    "JPEG",
+    "LIMITS",
+    "SESSION",
+    "SESSION_MEMORY",
+    "bf16",
+    "jpeg",
+    "limits",
+    "session",
+    "session_memory",
+]
 
 Rows = dict[str, dict[str, Any]]
 
@@ -25,6 +36,26 @@ BF16 = {
     "mAP lost": ".2f",
     "R1 lost": ".2f",
 }
+SESSIONS = {
+    "osnet_x0_25": "OSNet x0.25",
+    "session_fp32": "the same, of MSMT17",
+    "mobilenetv3_large": "MobileNetV3-L",
+    "resnet50_bot": "ResNet50",
+}
+"""The models of the trial by the stems of their files."""
+SESSION = {
+    "option": "",
+    **dict.fromkeys(SESSIONS.values(), ".2f"),
+    **dict.fromkeys(("CPU time, least", "most"), ".2f"),
+}
+SESSION_MEMORY = {"model": "", **dict.fromkeys(("default", "no arena", "no memory pattern"), ".0f")}
+LIMITS = {
+    "limit": "",
+    "model": "",
+    "threads": "d",
+    **dict.fromkeys(("crops/s", "with threads=1", "ONNX Runtime's own number"), ",.0f"),
+    **dict.fromkeys(("to threads=1", "its own to threads=1"), ".2f"),
+}
 _MODELS = {"msmt17": "OSNet x0.25 of MSMT17", "finetuned": "the same, fine-tuned"}
 
 
@@ -39,6 +70,50 @@ def jpeg(work: Path) -> Rows:
         }
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         found[f"{row['model']} {row['batch']}"] = {"model": row["model"], "batch": row["batch"], **medians, **ratios}
+    return found
+
+
+def session(work: Path) -> Rows:
+    """Medians of ratios to the default within a round: speed with 1 crop and with 8, and CPU time over all models."""
+    rows = _session(work)["rows"]
+    found: Rows = {}
+    for option in rows[0]["crops_per_s"]:
+        speeds = {
+            SESSIONS[model]: [_to_default(row["crops_per_s"], option) for row in rows if row["model"] == model]
+            for model in SESSIONS
+        }
+        cpu = [_to_default(row["cpu_ms"], option) for row in rows]
+        found[option] = {"option": option, **speeds, "CPU time, least": min(cpu), "most": max(cpu)}
+    del found["default"]
+    return found
+
+
+def session_memory(work: Path) -> Rows:
+    """The peak of a process, MiB, by option."""
+    peaks = _session(work)["peak_mib"]
+    return {SESSIONS[model]: {"model": SESSIONS[model], **peaks[model]} for model in SESSIONS}
+
+
+def _session(work: Path) -> Any:
+    return json.loads((work / "session.json").read_text(encoding="utf-8"))
+
+
+def _to_default(values: dict[str, list[float]], option: str, other: str = "default") -> float:
+    return statistics.median(a / b for a, b in zip(values[option], values[other], strict=True))
+
+
+def limits(work: Path) -> Rows:
+    """Medians over rounds, and of the ratios within a round; the limits that could not be made have no rows."""
+    names = {"chosen": "crops/s", "one": "with threads=1", "ONNX Runtime's": "ONNX Runtime's own number"}
+    found: Rows = {}
+    for row in json.loads((work / "limits.json").read_text(encoding="utf-8"))["rows"]:
+        speeds: dict[str, list[float]] = row["crops_per_s"]
+        found[f"{row['limit']} {row['model']}"] = {
+            **{name: row[name] for name in ("limit", "model", "threads")},
+            **{title: statistics.median(speeds[name]) for name, title in names.items()},
+            "to threads=1": _to_default(speeds, "chosen", "one"),
+            "its own to threads=1": _to_default(speeds, "ONNX Runtime's", "one"),
+        }
     return found
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from camera_tables import CAMERAS, cameras
-from cpu_tables import BF16, JPEG, bf16, jpeg
+from cpu_tables import (
+    BF16,
+    JPEG,
+    LIMITS,
+    SESSION,
+    SESSION_MEMORY,
+    bf16,
+    jpeg,
+    limits,
+    session,
+    session_memory,
+)
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
 
@@ -758,6 +769,9 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "frames": (FRAMES, frames),
     "jpeg": (JPEG, jpeg),
     "bf16": (BF16, bf16),
+    "session": (SESSION, session),
+    "session-memory": (SESSION_MEMORY, session_memory),
+    "limits": (LIMITS, limits),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),
