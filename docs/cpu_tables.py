@@ -1,4 +1,4 @@
-"""What `tables` says of CPUs: crops a second from JPEG files, bf16, options of sessions, limits on cores, cold starts."""
+"""What `tables` says of CPUs: crops a second from JPEG files, bf16, options of sessions, limits on cores."""
 
 from __future__ import annotations
 

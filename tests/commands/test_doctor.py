@@ -37,6 +37,7 @@ def test_the_table_fits_80_columns_and_loses_no_word(machine: RecordedMachine, t
         console.print(doctor_table(report))
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line != line.rstrip()] == []
     shown = "".join(captured.get().split())
     for finding in report.findings:
         assert finding.part.replace(" ", "") in shown

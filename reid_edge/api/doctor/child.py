@@ -43,7 +43,7 @@ def providers() -> dict[str, Any]:
     """The execution providers of ONNX Runtime, each with the reason why it runs nothing here."""
     from reid_edge.engines.ort import import_onnxruntime, provider_reports
 
-    reports = [[report.name, report.reason] for report in provider_reports()]
+    reports = [[report.name, report.reason, report.installed] for report in provider_reports()]
     return {"providers": reports, "version": str(import_onnxruntime().__version__)}
 
 

@@ -38,10 +38,24 @@ _IMPORTS = {
 
 @dataclass(frozen=True)
 class ProviderFact:
-    """An execution provider of ONNX Runtime; ``reason`` says why it runs nothing here, and is empty where it runs."""
+    """An execution provider of ONNX Runtime; ``reason`` says why it runs nothing here, and is empty where it runs.
+
+    ``installed`` is whether the wheel has it, or the package of a plug-in is there.
+    """
 
     name: str
     reason: str = ""
+    installed: bool = True
+
+    @property
+    def title(self) -> str:
+        """The name as people say it.
+
+        >>> ProviderFact("TensorrtExecutionProvider").title, ProviderFact("CPUExecutionProvider").title
+        ('TensorRT', 'CPU')
+        """
+        short = self.name.removesuffix("ExecutionProvider")
+        return {"Tensorrt": "TensorRT", "NvTensorRTRTX": "TensorRT-RTX"}.get(short, short)
 
 
 @dataclass(frozen=True)
@@ -167,8 +181,8 @@ def _providers(host: Host) -> tuple[tuple[ProviderFact, ...] | None, str]:
     found = raw.get("providers")
     if not isinstance(found, list):
         return None, str(raw.get("error", "its import ended the process"))
-    pairs = [pair for pair in found if isinstance(pair, list) and len(pair) == 2]
-    return tuple(ProviderFact(*map(str, pair)) for pair in pairs), ""
+    rows = [row for row in found if isinstance(row, list) and len(row) == 3]
+    return tuple(ProviderFact(str(name), str(reason), bool(installed)) for name, reason, installed in rows), ""
 
 
 def _cuda_gpu(host: Host) -> tuple[str, str]:

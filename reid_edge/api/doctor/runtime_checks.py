@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from reid_edge.device.python import Package, PythonFacts
 
-from .facts import DoctorFacts
+from .facts import DoctorFacts, ProviderFact
 from .findings import Finding, Level
 
 __all__ = ["check_runtime"]
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CPU, _CUDA, _TENSORRT_RTX = "CPUExecutionProvider", "CUDAExecutionProvider", "NvTensorRTRTXExecutionProvider"
 _SETUP = "pip install --upgrade 'onnxruntime-gpu[cuda,cudnn]'"
+_JETPACK = "sudo apt install nvidia-jetpack"
+"""JetPack's CUDA, cuDNN and TensorRT, which wheels for a Jetson load; PyPI's are for other machines."""
 _PART = "ONNX Runtime"
 
 
@@ -27,8 +29,8 @@ def check_runtime(facts: DoctorFacts, python: PythonFacts) -> Iterator[Finding]:
         yield _not_loaded(facts, wheels)
         return
     name = " ".join((wheels[0].version, f"({wheels[0].name})")) if wheels else "of the system"
-    running = [provider.name for provider in facts.providers if not provider.reason]
-    yield _found(f"{name}, runs on {', '.join(map(_short, running)) or 'nothing'}")
+    running = [provider.title for provider in facts.providers if not provider.reason]
+    yield _found(f"{name}, runs on {', '.join(running) or 'nothing'}")
     yield from _gpu_providers(facts, wheels)
 
 
@@ -57,33 +59,29 @@ def _not_loaded(facts: DoctorFacts, wheels: list[Package]) -> Finding:
 
 
 def _gpu_providers(facts: DoctorFacts, wheels: list[Package]) -> Iterator[Finding]:
-    """CUDA and TensorRT within ONNX Runtime, where there is a GPU or a wheel for one."""
-    for_gpu = any(wheel.name == "onnxruntime-gpu" for wheel in wheels)
-    if for_gpu and not facts.has_gpu:
-        yield _found(
-            "onnxruntime-gpu, and no GPU", Level.NOTE, "pip uninstall -y onnxruntime-gpu && pip install onnxruntime"
-        )
-        return
-    if not facts.has_gpu:
-        return
+    """The other providers, where there is a GPU or something for one is installed; each that fails says why."""
+    if not facts.has_gpu and any(wheel.name == "onnxruntime-gpu" for wheel in wheels):
+        remedy = "pip uninstall -y onnxruntime-gpu && pip install onnxruntime"
+        yield _found("onnxruntime-gpu, and no GPU", Level.NOTE, remedy)
     for provider in facts.providers or ():
         if provider.name == _CPU or not provider.reason:
             continue
-        if not for_gpu and not facts.jetson and provider.name == _CUDA:
+        if provider.installed:
+            yield _failing(facts, provider)
+        elif facts.gpus and not facts.jetson and provider.name == _CUDA:
             remedy = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
             yield _found("runs on the CPU alone, beside an idle GPU", Level.NOTE, remedy)
-        elif for_gpu:
-            level = Level.WRONG if provider.name == _CUDA else Level.NOTE
-            yield _found(f"{_short(provider.name)} runs nothing ({provider.reason})", level, _SETUP)
 
 
-def _short(provider: str) -> str:
-    """The name without its suffix, as people say it.
-
-    >>> _short("TensorrtExecutionProvider"), _short("CPUExecutionProvider")
-    ('TensorRT', 'CPU')
-    """
-    return provider.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")
+def _failing(facts: DoctorFacts, provider: ProviderFact) -> Finding:
+    """A provider that is installed and runs nothing: wrong for CUDA beside a GPU, expected without one."""
+    shown = f"{provider.title} runs nothing ({provider.reason})"
+    if not facts.has_gpu:
+        return _found(shown)
+    level = Level.WRONG if provider.name == _CUDA else Level.NOTE
+    if provider.name == _TENSORRT_RTX:
+        return _found(shown, level, "pip install --upgrade onnxruntime-ep-nv-tensorrt-rtx")
+    return _found(shown, level, _JETPACK if facts.jetson else _SETUP)
 
 
 def _found(shown: str, level: Level = Level.OK, remedy: str = "") -> Finding:

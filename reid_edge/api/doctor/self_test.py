@@ -129,9 +129,8 @@ def _onnx_trials(facts: DoctorFacts, model: Path) -> list[EngineTrial]:
     trials = []
     for provider in facts.providers or ():
         if not provider.reason:
-            name = provider.name.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")
             limits, package = ("fp32", "onnxruntime") if provider.name == _CPU else ("engine", "onnxruntime-gpu")
-            title, remedy = f"ONNX Runtime, {name}", f"{_REINSTALL} --no-deps {package}"
+            title, remedy = f"ONNX Runtime, {provider.title}", f"{_REINSTALL} --no-deps {package}"
             trials.append(EngineTrial(title, model, "onnxruntime", limits, remedy, provider=provider.name))
     if facts.loads("openvino"):
         trials.append(EngineTrial("OpenVINO", model, "openvino", "fp32", f"{_REINSTALL} openvino"))

@@ -10,7 +10,8 @@ from reid_edge.core.log import printable
 from .findings import DoctorReport, Finding, Level
 
 if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
+    from rich.console import Console, ConsoleOptions, Group, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
 __all__ = ["doctor_lines", "doctor_table"]
@@ -26,7 +27,7 @@ def doctor_table(report: DoctorReport) -> Group:
     width = max((len(finding.part) for finding in report.findings), default=0)
     parts: list[RenderableType] = []
     for group, findings in report.groups():
-        parts += [Text(""), Text(group.capitalize(), style="bold"), _table(findings, width)]
+        parts += [Text(""), Text(group.capitalize(), style="bold"), _Trimmed(_table(findings, width))]
     return Group(*parts[1:])
 
 
@@ -56,6 +57,23 @@ def _table(findings: list[Finding], width: int) -> Table:
             Text(finding.level.value, style=_STYLES[finding.level]), finding.part, Text(printable(finding.found))
         )
     return table
+
+
+class _Trimmed:
+    """A table whose lines end with their last word: rich fills the last column with spaces, which a paste keeps."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for line in console.render_lines(self._table, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            yield from line[:-1]
+            yield from (Segment(last.text.rstrip(), last.style) for last in line[-1:])
+            yield Segment.line()
 
 
 def _summary(wrong: int, notes: int) -> str:

@@ -169,14 +169,56 @@ def test_one_package_is_wrong(
 
 def test_a_gpu_that_onnx_runtime_leaves_idle(tmp_path: Path) -> None:
     """The wheel for CPUs beside a GPU costs speed; the wheel for GPUs that does not reach it is wrong, with its reason."""
-    refused = [["CPUExecutionProvider", ""], ["CUDAExecutionProvider", CUDA_FAILS], ["TensorrtExecutionProvider", "x"]]
-    providers = {f'{CHILD} {{"do": "providers"}}': answer(providers=refused)}
-    wrong = _report(DESKTOP.with_(commands=providers), tmp_path / "gpu")
+    wrong = _report(DESKTOP.with_(commands=_providers(CUDA=CUDA_FAILS, Tensorrt="x")), tmp_path / "gpu")
     assert [finding.part for finding in wrong.wrong] == ["ONNX Runtime"] and CUDA_FAILS in wrong.wrong[0].found
+    providers = _providers(absent={"CUDA": "no CUDA in this wheel"})
     cpu = _packages(DESKTOP, {"onnxruntime": "1.22.0"}, less="onnxruntime-gpu")
     idle = _report(DESKTOP.with_(commands={**providers, **cpu}), tmp_path / "cpu")
     assert not idle.wrong
     assert _remedies(idle, Level.NOTE)["ONNX Runtime"] == "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+
+
+def _providers(absent: dict[str, str] | None = None, **installed: str) -> dict[str, str]:
+    """What the child says of providers by their short names: the CPU's runs, of the others the reasons are given."""
+    rows = [["CPUExecutionProvider", "", True]]
+    rows += [[f"{name}ExecutionProvider", reason, True] for name, reason in installed.items()]
+    rows += [[f"{name}ExecutionProvider", reason, False] for name, reason in (absent or {}).items()]
+    return {f'{CHILD} {{"do": "providers"}}': answer(providers=rows)}
+
+
+def test_on_a_jetson_a_provider_that_fails_counts_whatever_the_wheel_is_called(tmp_path: Path) -> None:
+    """NVIDIA's wheels for Jetsons, and those built there, need not be called onnxruntime-gpu."""
+    healthy = _report(MENDED.with_(commands=_providers(CUDA="")), tmp_path / "healthy")
+    assert not healthy.wrong
+    report = _report(MENDED.with_(commands=_providers(CUDA=CUDA_FAILS, Tensorrt="libnvinfer.so.10")), tmp_path / "cuda")
+    assert _remedies(report, Level.WRONG) == {"ONNX Runtime": "sudo apt install nvidia-jetpack"}
+    assert [CUDA_FAILS in finding.found for finding in report.wrong] == [True]
+    assert "TensorRT runs nothing (libnvinfer.so.10)" in {finding.found for finding in report.notes}
+    absent = _report(MENDED.with_(commands=_providers({"CUDA": "not in this wheel"})), tmp_path / "absent")
+    assert not absent.wrong and not absent.notes, "engines of TensorRT run on the GPU there"
+
+
+def test_without_a_gpu_the_providers_that_are_installed_say_why_they_do_not_run(tmp_path: Path) -> None:
+    rtx = "finds no device here: it needs an NVIDIA GPU from Ampere on"
+    providers = _providers({"CUDA": "no CUDA in this wheel"}, Tensorrt=CUDA_FAILS, NvTensorRTRTX=rtx)
+    before = _report(CONTAINER, tmp_path / "before")
+    report = _report(CONTAINER.with_(commands=providers), tmp_path / "after")
+    shown = [finding for finding in report.findings if finding.part == "ONNX Runtime"]
+    assert [(finding.level, finding.found) for finding in shown[1:]] == [
+        (Level.OK, f"TensorRT runs nothing ({CUDA_FAILS})"),
+        (Level.OK, f"TensorRT-RTX runs nothing ({rtx})"),
+    ]
+    assert len(report.notes) == len(before.notes) and not report.wrong
+    gpu_wheel = {**providers, **_packages(CONTAINER, {"onnxruntime-gpu": "1.32.0"}, less="onnxruntime")}
+    both = _remedies(_report(CONTAINER.with_(commands=gpu_wheel), tmp_path / "wheel"), Level.NOTE)
+    assert both["ONNX Runtime"] == "pip uninstall -y onnxruntime-gpu && pip install onnxruntime"
+
+
+def test_a_plug_in_that_fails_beside_a_gpu_is_a_note(tmp_path: Path) -> None:
+    providers = _providers(CUDA="", NvTensorRTRTX="the driver is too old")
+    report = _report(DESKTOP.with_(commands=providers), tmp_path)
+    assert not report.wrong
+    assert _remedies(report, Level.NOTE)["ONNX Runtime"] == "pip install --upgrade onnxruntime-ep-nv-tensorrt-rtx"
 
 
 def test_without_onnx_runtime_something_else_must_run(tmp_path: Path) -> None:

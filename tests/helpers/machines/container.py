@@ -34,8 +34,8 @@ CONTAINER = RecordedMachine(
         f"{PROBE} cv2": answer(version="5.0.0", build=recorded.OPENCV_WHEEL),
         f'{CHILD} {{"do": "providers"}}': answer(
             providers=[
-                ["CPUExecutionProvider", ""],
-                ["CUDAExecutionProvider", "ONNX Runtime 1.32.0 here has no CUDAExecutionProvider"],
+                ["CPUExecutionProvider", "", True],
+                ["CUDAExecutionProvider", "ONNX Runtime 1.32.0 here has no CUDAExecutionProvider", False],
             ]
         ),
     },

@@ -58,7 +58,7 @@ DESKTOP = RecordedMachine(
         f"{PROBE} tensorrt": answer(version="10.9.0.34"),
         f"{PROBE} cuda.bindings.driver": answer(version="12.8.0"),
         f'{CHILD} {{"do": "providers"}}': answer(
-            providers=[["CPUExecutionProvider", ""], ["CUDAExecutionProvider", ""], ["TensorrtExecutionProvider", ""]]
+            providers=[[f"{name}ExecutionProvider", "", True] for name in ("CPU", "CUDA", "Tensorrt")]
         ),
         f'{CHILD} {{"do": "gpu"}}': answer(gpu="NVIDIA RTX 5880 Ada Generation, compute capability 8.9, CUDA 12.8"),
     },

@@ -72,7 +72,7 @@ ORIN_NANO = RecordedMachine(
         f"{PROBE} tensorrt": answer(error="ImportError: libnvinfer.so.10: cannot open shared object file"),
         f"{PROBE} cuda.bindings.driver": answer(version="12.6.2", file=f"{_VENV}/cuda/bindings/driver.so"),
         f'{CHILD} {{"do": "providers"}}': answer(
-            providers=[["CPUExecutionProvider", ""], ["CUDAExecutionProvider", _NO_CUDA]], version="1.22.0"
+            providers=[["CPUExecutionProvider", "", True], ["CUDAExecutionProvider", _NO_CUDA, False]], version="1.22.0"
         ),
         f'{CHILD} {{"do": "gpu"}}': answer(gpu="Orin, compute capability 8.7, CUDA 12.6"),
     },
