@@ -9,11 +9,13 @@ from typing import Any
 
 __all__ = [
     "BF16",
+    "COLD_START",
     "JPEG",
     "LIMITS",
     "SESSION",
     "SESSION_MEMORY",
     "bf16",
+    "cold_start",
     "jpeg",
     "limits",
     "session",
@@ -56,6 +58,7 @@ LIMITS = {
     **dict.fromkeys(("crops/s", "with threads=1", "ONNX Runtime's own number"), ",.0f"),
     **dict.fromkeys(("to threads=1", "its own to threads=1"), ".2f"),
 }
+COLD_START = {"model": "", **dict.fromkeys(("seconds, median", "least", "most", "CPU seconds, median"), ".2f")}
 _MODELS = {"msmt17": "OSNet x0.25 of MSMT17", "finetuned": "the same, fine-tuned"}
 
 
@@ -113,6 +116,21 @@ def limits(work: Path) -> Rows:
             **{title: statistics.median(speeds[name]) for name, title in names.items()},
             "to threads=1": _to_default(speeds, "chosen", "one"),
             "its own to threads=1": _to_default(speeds, "ONNX Runtime's", "one"),
+        }
+    return found
+
+
+def cold_start(work: Path) -> Rows:
+    """Wall time and CPU time of whole processes."""
+    found: Rows = {}
+    for model, spent in json.loads((work / "cold.json").read_text(encoding="utf-8"))["seconds"].items():
+        wall, cpu = zip(*spent, strict=True)
+        found[model] = {
+            "model": model,
+            "seconds, median": statistics.median(wall),
+            "least": min(wall),
+            "most": max(wall),
+            "CPU seconds, median": statistics.median(cpu),
         }
     return found
 

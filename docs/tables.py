@@ -13,11 +13,13 @@ from typing import Any
 from camera_tables import CAMERAS, cameras
 from cpu_tables import (
     BF16,
+    COLD_START,
     JPEG,
     LIMITS,
     SESSION,
     SESSION_MEMORY,
     bf16,
+    cold_start,
     jpeg,
     limits,
     session,
@@ -772,6 +774,7 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "session": (SESSION, session),
     "session-memory": (SESSION_MEMORY, session_memory),
     "limits": (LIMITS, limits),
+    "cold-start": (COLD_START, cold_start),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +111,12 @@ def check_content(content: bytes, path: Path | str) -> OnnxFile:
     export``, has weights in another file, or has a card that is not its graph's: in precision, or in the mean and std
     that are constants of the graph.
     """
-    sha256, sealed = _verified(content, path)
-    try:
-        found = _scan(content)
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged, or not an ONNX file ({error}): copy or export the model again") from None
+    with ThreadPoolExecutor(1) as pool:  # hashing, which needs no interpreter lock, takes as long as the walk
+        verified = pool.submit(_verified, content, path)
+        found = _scanned(content)
+    sha256, sealed = verified.result()  # what was changed is said before what is damaged by it
+    if isinstance(found, ValueError):
+        raise ModelError(f"{path} is damaged, or not an ONNX file ({found}): copy or export the model again")
     if found.external:
         raise ModelError(f"{path} has its weights in another file: run  reid-edge export CHECKPOINT")
     card = _card(found.card, path)
@@ -201,6 +203,14 @@ def _is_scaled(constant: bytes, wanted: tuple[float, float, float]) -> bool:
 def _stamp(path: Path) -> tuple[int, ...]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _scanned(content: bytes) -> _Found | ValueError:
+    """What `_scan` finds, or what it raises."""
+    try:
+        return _scan(content)
+    except ValueError as error:
+        return error
 
 
 def _scan(content: bytes) -> _Found:
