@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,32 +77,32 @@ def jpeg(work: Path) -> Rows:
     return found
 
 
-def session(work: Path) -> Rows:
+def session(file: str) -> Callable[[Path], Rows]:
+    """The ratios of a run of the trial, which is in ``file``."""
+    return lambda work: _ratios(json.loads((work / file).read_text(encoding="utf-8")))
+
+
+def _ratios(trial: dict[str, Any]) -> Rows:
     """Medians of ratios to the default within a round: speed with 1 crop and with 8, and CPU time over all models."""
-    rows = _session(work)["rows"]
     found: Rows = {}
-    for option in rows[0]["crops_per_s"]:
+    rows = trial["rows"]
+    for option, default in trial["defaults"].items():
         speeds = {
-            SESSIONS[model]: [_to_default(row["crops_per_s"], option) for row in rows if row["model"] == model]
+            SESSIONS[model]: [_to_other(row["crops_per_s"], option, default) for row in rows if row["model"] == model]
             for model in SESSIONS
         }
-        cpu = [_to_default(row["cpu_ms"], option) for row in rows]
+        cpu = [_to_other(row["cpu_ms"], option, default) for row in rows]
         found[option] = {"option": option, **speeds, "CPU time, least": min(cpu), "most": max(cpu)}
-    del found["default"]
     return found
 
 
 def session_memory(work: Path) -> Rows:
     """The peak of a process, MiB, by option."""
-    peaks = _session(work)["peak_mib"]
+    peaks = json.loads((work / "session.json").read_text(encoding="utf-8"))["peak_mib"]
     return {SESSIONS[model]: {"model": SESSIONS[model], **peaks[model]} for model in SESSIONS}
 
 
-def _session(work: Path) -> Any:
-    return json.loads((work / "session.json").read_text(encoding="utf-8"))
-
-
-def _to_default(values: dict[str, list[float]], option: str, other: str = "default") -> float:
+def _to_other(values: dict[str, list[float]], option: str, other: str) -> float:
     return statistics.median(a / b for a, b in zip(values[option], values[other], strict=True))
 
 
@@ -114,8 +115,8 @@ def limits(work: Path) -> Rows:
         found[f"{row['limit']} {row['model']}"] = {
             **{name: row[name] for name in ("limit", "model", "threads")},
             **{title: statistics.median(speeds[name]) for name, title in names.items()},
-            "to threads=1": _to_default(speeds, "chosen", "one"),
-            "its own to threads=1": _to_default(speeds, "ONNX Runtime's", "one"),
+            "to threads=1": _to_other(speeds, "chosen", "one"),
+            "its own to threads=1": _to_other(speeds, "ONNX Runtime's", "one"),
         }
     return found
 
