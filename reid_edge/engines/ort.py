@@ -77,8 +77,13 @@ def import_onnxruntime(module: str = "onnxruntime") -> Any:
 
 
 def session_options(threads: int | None = None) -> Any:
-    """Options of a session on ``threads`` CPU threads (None: all usable cores), which shows no warnings."""
+    """Options of a session on ``threads`` CPU threads (None: all usable cores), which shows no warnings.
+
+    Of ONNX Runtime's options one is changed for a CPU: no memory is planned ahead for each batch size. Speed and
+    embeddings stay as they are, and the process is smaller (``docs/guides/cpu.md``).
+    """
     options = import_onnxruntime().SessionOptions()
+    options.enable_mem_pattern = False
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or usable_cores()
     return options
@@ -210,6 +215,7 @@ def _opened(
     """A session; where ``falls_back``, on the CPU if the other ``providers`` fail."""
     first = next(iter(providers))
     options = session_options(given.threads)
+    options.enable_mem_pattern = first != CPU  # on a GPU it was not tried without
     options.add_session_config_entry(*_RECORD_NODES)
     try:
         named = _named(runtime, options, given.device, providers)

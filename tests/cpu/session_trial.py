@@ -112,8 +112,9 @@ def main() -> None:
 
 
 def opened(file: Path, change: str) -> Any:
-    """A session with one option changed."""
+    """A session with one of ONNX Runtime's defaults changed."""
     options = session_options(_threads(change))
+    options.enable_mem_pattern = True  # as ONNX Runtime has it, unlike this package
     CHANGES[change](options)
     return import_onnxruntime().InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 

@@ -114,6 +114,12 @@ def test_engines_are_code_and_not_read_from_a_folder_of_others(cache: Path, capl
     assert "cannot be used" in caplog.text
 
 
+def test_no_memory_is_planned_ahead_on_a_cpu(model: Path) -> None:
+    session = ort.open_file(model, 1, None)
+    if session.get_providers()[0] == CPU:
+        assert not session.get_session_options().enable_mem_pattern
+
+
 def test_what_may_be_computed_in_less_than_the_file_has_a_name() -> None:
     assert computes({"trt_fp16_enable": "True", "trt_int8_enable": "1"}, "fp32") == "int8"
     assert computes({"trt_bf16_enable": "1"}, "fp16") == "bf16"
