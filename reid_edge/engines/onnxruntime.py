@@ -20,7 +20,7 @@ from .base import as_input, check_batch, check_embeddings, not_open
 from .facts import EngineFacts, board_versions
 from .onnx_file import check_signature, checked_file
 from .ort import CRASHES_ON_CASTS, executed_nodes, import_onnxruntime, one_line, open_file
-from .providers.choice import ProviderChoice, computes, named_providers
+from .providers.choice import ProviderChoice, computes, named_providers, tf32_note
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -134,6 +134,8 @@ class OnnxEngine:
         own = [options for name, options in named_providers(self._providers or ()).items() if name in running]
         lower = computes(dict(ChainMap(*own)), file.card.precision)
         self._facts = _facts(session, self._threads, file.sha256, lower)
+        if note := tf32_note(self._facts.provider, file.card.precision):
+            logger.warning("%s: %s", self.path, note)
         self._session = session
         return self
 

@@ -54,24 +54,24 @@ def _onnxruntime(
     max_batch: int,
     providers: Sequence[ProviderChoice] | None,
     allow_fallback: bool,
-    **options: int,
+    device: int | None = None,
 ) -> Engine:
     from .onnxruntime import OnnxEngine
 
-    return OnnxEngine(path, threads, max_batch, providers, allow_fallback, **options)
+    return OnnxEngine(path, threads, max_batch, providers, allow_fallback, device=device)
 
 
-def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None, **options: int) -> Engine:
+def _openvino(path: Path, threads: int | None, max_batch: int, precision: str | None, contexts: int = 1) -> Engine:
     from .openvino import OpenVINOEngine
 
-    return OpenVINOEngine(path, threads, max_batch, precision, **options)
+    return OpenVINOEngine(path, threads, max_batch, precision, contexts=contexts)
 
 
-def _tensorrt(path: Path, threads: int | None, max_batch: int, **options: int) -> Engine:
+def _tensorrt(path: Path, threads: int | None, max_batch: int, device: int = 0, contexts: int = 2) -> Engine:
     """The profile of the engine decides its largest batch, and the GPU needs no threads."""
     from .tensorrt import TensorRTEngine
 
-    return TensorRTEngine(path, **options)
+    return TensorRTEngine(path, device=device, contexts=contexts)
 
 
 ENGINE_BACKENDS: Registry[EngineBackend] = Registry(

@@ -28,8 +28,8 @@ NOT_RUN = {
     "gpu_frames.md": {"device": 1},
     "jetson.md": {"device": 6},
     "market1501.md": {"hours": 1},
-    "trackers.md": {"tracker": 3},
     "providers.md": {"device": 1},
+    "trackers.md": {"tracker": 3},
     "training.md": {"device": 1},
 }
 """How many blocks of each page are not run, for each reason; those of measurements are "measured" alone."""

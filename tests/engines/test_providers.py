@@ -22,6 +22,7 @@ from reid_edge.engines.providers.choice import (
     available_providers,
     computes,
     named_providers,
+    tf32_note,
     told,
 )
 from reid_edge.engines.providers.plugins import PLUGINS, plugin_devices
@@ -92,8 +93,9 @@ def test_the_callers_options_win_and_a_device_is_passed_on(cache: Path) -> None:
     own = {"trt_fp16_enable": "1", "trt_engine_cache_path": "/plans"}
     expected = {"device_id": "1", "trt_fp16_enable": "1", "trt_int8_enable": "0", "trt_engine_cache_path": "/plans"}
     assert told(TENSORRT, own, 1, "key") == expected
-    assert told(CUDA, {}, 1, "key") == {"device_id": "1"}
-    assert told(CPU, {}, 1, "key") == told(CUDA, {}, None, "key") == {}
+    assert told(CUDA, {}, 1, "key") == {"device_id": "1", "use_tf32": "0"}
+    assert told(CUDA, {"use_tf32": "1"}, None, "key") == {"use_tf32": "1"}
+    assert told(CPU, {}, 1, "key") == {}
     assert not cache.exists(), "nothing to keep, no folder"
 
 
@@ -124,6 +126,16 @@ def test_what_may_be_computed_in_less_than_the_file_has_a_name() -> None:
     assert computes({"trt_fp16_enable": "True", "trt_int8_enable": "1"}, "fp32") == "int8"
     assert computes({"trt_bf16_enable": "1"}, "fp16") == "bf16"
     assert computes({"trt_fp16_enable": "0", "trt_int8_enable": "False"}, "fp32") == ""
+
+
+def test_a_file_that_tensorrt_may_round_to_tf32_has_a_note() -> None:
+    assert "NVIDIA_TF32_OVERRIDE=0" in tf32_note(TENSORRT, "fp32", {})
+    for running, precision, environment in (
+        (CUDA, "fp32", {}),
+        (TENSORRT, "fp16", {}),
+        (TENSORRT, "fp32", {"NVIDIA_TF32_OVERRIDE": "0"}),
+    ):
+        assert tf32_note(running, precision, environment) == ""
 
 
 def test_providers_are_names_or_pairs() -> None:

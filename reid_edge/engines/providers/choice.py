@@ -24,6 +24,7 @@ __all__ = [
     "engine_folder",
     "named_providers",
     "require_device_provider",
+    "tf32_note",
     "told",
 ]
 
@@ -67,7 +68,8 @@ def named_providers(providers: Sequence[ProviderChoice]) -> dict[str, dict[str, 
 def told(name: str, own: Mapping[str, str], device: int | None, cache_key: str) -> dict[str, str]:
     """The options of the provider ``name``: the caller's ``own`` over what is set here.
 
-    A GPU's number is passed on as the option ``device_id``. TensorRT builds a network with the types of the graph where
+    A GPU's number is passed on as the option ``device_id``. CUDA computes FP32 without TF32, which has 10 bits of
+    precision and is on by default. TensorRT builds a network with the types of the graph where
     neither FP16 nor INT8 is allowed (``kSTRONGLY_TYPED`` in ONNX Runtime's provider), and both are forbidden by name:
     the environment could allow them else. Its engines, and the kernels of TensorRT-RTX, are kept in a folder of the
     cache for ``cache_key`` (`engine_folder`).
@@ -75,6 +77,8 @@ def told(name: str, own: Mapping[str, str], device: int | None, cache_key: str) 
     options: dict[str, str] = {}
     if name in _BY_DEVICE and device is not None:
         options["device_id"] = str(device)
+    if name == CUDA:
+        options["use_tf32"] = "0"
     if name == TENSORRT:
         options |= {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
         if "trt_engine_cache_path" not in own and (folder := engine_folder(name, cache_key)):
@@ -92,6 +96,17 @@ def computes(own: Mapping[str, str], precision: str) -> str:
     """
     allowed = [name for name, option in _PRECISIONS.items() if own.get(option, "").lower() in _ON]
     return "" if not allowed or allowed[0] == precision else allowed[0]
+
+
+def tf32_note(running: str, precision: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What to say of a file that the provider ``running`` may round to TF32, for which TensorRT's has no option; or "".
+
+    >>> tf32_note("CPUExecutionProvider", "fp32")
+    ''
+    """
+    if running != TENSORRT or precision != "fp32" or environment.get("NVIDIA_TF32_OVERRIDE") == "0":
+        return ""
+    return f"{running} may compute FP32 in TF32, with 10 bits of precision: set NVIDIA_TF32_OVERRIDE=0 to forbid it"
 
 
 def require_device_provider(wanted: Mapping[str, object] | None, device: int | None) -> None:
