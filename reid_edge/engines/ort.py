@@ -23,8 +23,8 @@ from .providers.choice import (
     ProviderChoice,
     available_providers,
     named_providers,
+    provider_options,
     require_device_provider,
-    told,
 )
 from .providers.plugins import PLUGINS, add_plugin
 
@@ -159,9 +159,9 @@ def open_file(
 ) -> InferenceSession:
     """A session of the ONNX file ``path`` on ``providers``, best first; None is CUDA where the wheel has it, then CPU.
 
-    A provider may be a pair of its name and its own options, which `told` completes. ``device`` is a GPU's number;
-    without ``providers`` it asks for CUDA. ``cache_key`` tells apart the folders in which providers keep what they
-    compiled.
+    A provider may be a pair of its name and its own options, which `provider_options` completes. ``device`` is a GPU's
+    number; without ``providers`` it asks for CUDA. ``cache_key`` tells apart the folders in which providers keep what
+    they compiled.
 
     Where the first of ``providers`` does not run the model, InputError is raised, unless ``allow_fallback`` permits the
     others; then, and where neither provider nor device was named, a note says so. ``without`` names optimisers to leave
@@ -178,7 +178,7 @@ def open_file(
     allow_fallback = allow_fallback or wanted is None
     chosen = available_providers(wanted, runtime.get_available_providers(), allow_fallback)
     key = f"{cache_key[:_KEY_DIGITS]}-{runtime.__version__}"
-    options = {name: told(name, own, device, key) for name, own in chosen.items()}
+    options = {name: provider_options(name, own, device, key) for name, own in chosen.items()}
     session = _opened(runtime, path, _Options(threads, device or 0, tuple(without)), options, allow_fallback)
     session.disable_fallback()  # a GPU that fails later is an error, not a slower row
     _check_executed(session, path, next(iter(wanted or chosen)), allow_fallback)
@@ -218,7 +218,7 @@ def _opened(
     options.enable_mem_pattern = first != CPU  # on a GPU it was not tried without
     options.add_session_config_entry(*_RECORD_NODES)
     try:
-        named = _named(runtime, options, given.device, providers)
+        named = _session_providers(runtime, options, given.device, providers)
         # Its own fallback prints a banner, and takes providers that nobody named.
         return runtime.InferenceSession(
             str(path), options, providers=named, enable_fallback=0, disabled_optimizers=list(given.without)
@@ -234,7 +234,7 @@ def _opened(
         raise ModelError(f"{path}: {failed}: {remedy}") from None
 
 
-def _named(
+def _session_providers(
     runtime: Any, options: Any, device: int, providers: Mapping[str, dict[str, str]]
 ) -> list[tuple[str, dict[str, str]]] | None:
     """The providers as a session takes them; None where a plug-in was put into the session's options."""

@@ -1,4 +1,4 @@
-"""Each provider that cannot run says why, in place of running on the CPU without a word; and what each is told."""
+"""Each provider that cannot run says why, in place of running on the CPU without a word; and their options."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from reid_edge.engines.providers.choice import (
     available_providers,
     computes,
     named_providers,
+    provider_options,
     tf32_note,
-    told,
 )
 from reid_edge.engines.providers.plugins import PLUGINS, plugin_devices
 from reid_edge.engines.registry import open_engine
@@ -77,8 +77,8 @@ def test_a_provider_that_is_listed_and_executes_nothing_is_not_taken_for_one_tha
 
 
 def test_tensorrt_is_held_to_the_files_precision_and_keeps_its_engines(cache: Path) -> None:
-    """The environment of ONNX Runtime's TensorRT could allow FP16; what is told by name wins over it."""
-    options = told(TENSORRT, {}, None, "abc-1.22.0")
+    """The environment of ONNX Runtime's TensorRT could allow FP16; what is forbidden by name is not."""
+    options = provider_options(TENSORRT, {}, None, "abc-1.22.0")
     folder = cache / "providers" / "tensorrt" / "abc-1.22.0"
     assert options == {
         "trt_fp16_enable": "0",
@@ -92,27 +92,27 @@ def test_tensorrt_is_held_to_the_files_precision_and_keeps_its_engines(cache: Pa
 def test_the_callers_options_win_and_a_device_is_passed_on(cache: Path) -> None:
     own = {"trt_fp16_enable": "1", "trt_engine_cache_path": "/plans"}
     expected = {"device_id": "1", "trt_fp16_enable": "1", "trt_int8_enable": "0", "trt_engine_cache_path": "/plans"}
-    assert told(TENSORRT, own, 1, "key") == expected
-    assert told(CUDA, {}, 1, "key") == {"device_id": "1", "use_tf32": "0"}
-    assert told(CUDA, {"use_tf32": "1"}, None, "key") == {"use_tf32": "1"}
-    assert told(CPU, {}, 1, "key") == {}
+    assert provider_options(TENSORRT, own, 1, "key") == expected
+    assert provider_options(CUDA, {}, 1, "key") == {"device_id": "1", "use_tf32": "0"}
+    assert provider_options(CUDA, {"use_tf32": "1"}, None, "key") == {"use_tf32": "1"}
+    assert provider_options(CPU, {}, 1, "key") == {}
     assert not cache.exists(), "nothing to keep, no folder"
 
 
 def test_a_plug_in_has_a_folder_for_its_kernels_and_no_number_of_a_device(cache: Path) -> None:
     folder = cache / "providers" / "nvtensorrtrtx" / "key"
-    assert told(TENSORRT_RTX, {}, 1, "key") == {"nv_runtime_cache_path": str(folder)}
+    assert provider_options(TENSORRT_RTX, {}, 1, "key") == {"nv_runtime_cache_path": str(folder)}
 
 
 def test_engines_are_code_and_not_read_from_a_folder_of_others(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = cache / "providers" / "tensorrt" / "key"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    assert told(TENSORRT, {}, None, "key").keys() == {"trt_fp16_enable", "trt_int8_enable"}
+    assert provider_options(TENSORRT, {}, None, "key").keys() == {"trt_fp16_enable", "trt_int8_enable"}
     assert "engines are code" in caplog.text
     folder.rmdir()
     folder.write_text("in the way")
-    assert "trt_engine_cache_path" not in told(TENSORRT, {}, None, "key")
+    assert "trt_engine_cache_path" not in provider_options(TENSORRT, {}, None, "key")
     assert "cannot be used" in caplog.text
 
 

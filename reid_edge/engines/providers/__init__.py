@@ -1,1 +1,1 @@
-"""Execution providers of ONNX Runtime: what each is told, and those that are packages of their own."""
+"""Execution providers of ONNX Runtime: the options of each, and those that are packages of their own."""

@@ -1,4 +1,4 @@
-"""Which execution providers a session is opened with, and what each of them is told."""
+"""Which execution providers a session is opened with, and the options of each."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = [
     "computes",
     "engine_folder",
     "named_providers",
+    "provider_options",
     "require_device_provider",
     "tf32_note",
-    "told",
 ]
 
 logger = logging.getLogger(__name__)
@@ -65,14 +65,14 @@ def named_providers(providers: Sequence[ProviderChoice]) -> dict[str, dict[str, 
     return found
 
 
-def told(name: str, own: Mapping[str, str], device: int | None, cache_key: str) -> dict[str, str]:
+def provider_options(name: str, own: Mapping[str, str], device: int | None, cache_key: str) -> dict[str, str]:
     """The options of the provider ``name``: the caller's ``own`` over what is set here.
 
     A GPU's number is passed on as the option ``device_id``. CUDA computes FP32 without TF32, which has 10 bits of
-    precision and is on by default. TensorRT builds a network with the types of the graph where
-    neither FP16 nor INT8 is allowed (``kSTRONGLY_TYPED`` in ONNX Runtime's provider), and both are forbidden by name:
-    the environment could allow them else. Its engines, and the kernels of TensorRT-RTX, are kept in a folder of the
-    cache for ``cache_key`` (`engine_folder`).
+    precision and is on by default. TensorRT builds a network with the types of the graph where neither FP16 nor INT8 is
+    allowed (``kSTRONGLY_TYPED`` in ONNX Runtime's provider), and both are forbidden by name, as the environment could
+    allow them. Its engines, and the kernels of TensorRT-RTX, are kept in a folder of the cache for ``cache_key``
+    (`engine_folder`).
     """
     options: dict[str, str] = {}
     if name in _BY_DEVICE and device is not None:
