@@ -12,10 +12,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 
+from .measurement import Measurement
+from .timing.percentiles import Percentiles, thinned
+
 __all__ = ["Measurement", "OnProgress", "Percentiles", "measure_latency", "peak_memory_bytes", "sgemm_gflops"]
 
 _WARM_UP_RUNS = 3
@@ -31,56 +33,6 @@ _WARM_UP_SECONDS = 0.3
 _SAY_EVERY_SECONDS = 0.5
 
 OnProgress: TypeAlias = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """The 50th, 90th and 99th percentile of a list of times, in milliseconds.
-
-    Linear interpolation between the closest ranks: of n sorted values the p-th percentile stands at index
-    (n - 1) p / 100. With fewer than a hundred values p99 lies between the two largest.
-
-    >>> Percentiles.of([40.0, 10.0, 30.0, 20.0, 50.0])
-    Percentiles(p50=30.0, p90=46.0, p99=49.6)
-    """
-
-    p50: float
-    p90: float
-    p99: float
-
-    @classmethod
-    def of(cls, times_ms: Sequence[float]) -> Percentiles:
-        """The percentiles of at least one time."""
-        p50, p90, p99 = np.percentile(times_ms, (50, 90, 99), method="linear").tolist()
-        return cls(p50, p90, p99)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one process measured of one model at one batch size.
-
-    Times are per batch; crops per second are all crops over all time, so a slow outlier counts. ``load_ms`` opens the
-    engine, ``first_run_ms`` is its first batch, before any warm-up. ``peak_memory_bytes`` is the resident peak of the
-    whole process: interpreter, libraries, model and batch. ``engine`` is what computed.
-    """
-
-    samples: int
-    preprocess_ms: Percentiles
-    inference_ms: Percentiles
-    end_to_end_ms: Percentiles
-    crops_per_s: float
-    inference_crops_per_s: float
-    load_ms: float
-    first_run_ms: float
-    peak_memory_bytes: int | None
-    engine: EngineFacts
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Measurement:
-        """The inverse of `dataclasses.asdict`."""
-        names = ("preprocess_ms", "inference_ms", "end_to_end_ms")
-        times = {name: Percentiles(**raw[name]) for name in names}
-        return cls(**{**raw, **times, "engine": EngineFacts(**raw["engine"])})
 
 
 def measure_latency(
@@ -199,4 +151,5 @@ def _summary(
         first_run_ms=first_run_ms,
         peak_memory_bytes=peak_memory_bytes(),
         engine=facts,
+        latencies_ms=thinned(preprocess + inference),
     )

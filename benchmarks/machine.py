@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, ``busy`` included."""
         return asdict(self) | {"providers": list(self.providers), "gpus": list(self.gpus), "busy": self.busy}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Machine:
+        """The inverse of `to_dict`; raises KeyError for a missing fact."""
+        facts = {each.name: raw[each.name] for each in fields(cls)}
+        return cls(**facts | {"providers": tuple(facts["providers"]), "gpus": tuple(facts["gpus"])})
 
 
 def describe_machine(root: Path | str = "/") -> Machine:

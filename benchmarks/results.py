@@ -1,14 +1,27 @@
-"""The report of `bench` as data: rows, how each differs from the first, and the JSON."""
+"""The report of `bench` as data: rows, how each differs from the first, and the JSON (``bench.json``)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from .latency import Measurement, Percentiles
-from .machine import Machine
+from reid_edge.core.files import require_file
+from reid_edge.engines.facts import EngineFacts
+from reid_edge.errors import InputError
 
-__all__ = ["BenchReport", "BenchRow", "Change"]
+from .machine import Machine
+from .measurement import Measurement
+from .timing.percentiles import Percentiles
+
+__all__ = ["VERSION", "BenchReport", "BenchRow", "Change"]
+
+VERSION = 2
+"""Of ``bench.json``. Files without a version are 1: neither stages, bounds, turns, energy nor clocks."""
+
+_MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,11 @@ class BenchRow:
     measured: Measurement
     rank1: float | None = None
     mAP: float | None = None  # noqa: N815 -- the metric's own spelling
+
+    @property
+    def sha256(self) -> str:
+        """The model file's hash."""
+        return self.measured.engine.sha256
 
     @property
     def gflops(self) -> float | None:
@@ -62,7 +80,10 @@ class BenchReport:
     """The machine, how it was measured, and at least one row.
 
     ``settings`` are the arguments of `bench`; ``notices`` are the data set's, to be printed; ``sgemm_gflops`` is the
-    peak of a float32 matrix product on this CPU, with the same number of threads.
+    peak of a float32 matrix product on this CPU, with the same number of threads. ``rates`` are the measured limits of
+    the machine: billions of operations a second by type ("fp32", "bf16", "fp16", "int8", and "gpu_fp16" and so on), and
+    "copy", bytes read and written in GB/s. ``complete`` is False for a run that is under way or was interrupted: it has
+    the rows measured so far.
     """
 
     made_with: str
@@ -72,6 +93,8 @@ class BenchReport:
     notices: tuple[str, ...]
     sgemm_gflops: float | None
     rows: tuple[BenchRow, ...]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    complete: bool = True
 
     def __repr__(self) -> str:
         models = ", ".join(dict.fromkeys(row.model for row in self.rows))
@@ -108,6 +131,7 @@ class BenchReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: milliseconds per batch, crops per second, bytes, fractions."""
         return {
+            "version": VERSION,
             "made_with": self.made_with,
             "started": self.started,
             "machine": self.machine.to_dict(),
@@ -115,6 +139,8 @@ class BenchReport:
             "notices": list(self.notices),
             "warnings": list(self.warnings),
             "sgemm_gflops": self.sgemm_gflops,
+            "rates": dict(self.rates),
+            "complete": self.complete,
             "rows": [self._row(row) for row in self.rows],
         }
 
@@ -123,7 +149,61 @@ class BenchReport:
         measured: dict[str, Any] = flat.pop("measured")
         facts: dict[str, Any] = measured.pop("engine")
         derived = {"gflops": row.gflops, "of_peak": self.of_peak(row), "change": asdict(self.change(row))}
-        return flat | facts | measured | derived
+        return _plain(flat | facts | measured | derived)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> BenchReport:
+        """The inverse of `to_dict`, of version 1 too. Raises InputError for what is no report of bench."""
+        version = raw.get("version", 1) if isinstance(raw, Mapping) else None
+        if version not in (1, VERSION):
+            remedy = "update reid-edge" if isinstance(version, int) and version > VERSION else "give a bench.json"
+            raise InputError(f"a report of version {version!r} cannot be read here: {remedy}")
+        try:
+            return cls(
+                made_with=raw["made_with"],
+                started=raw["started"],
+                machine=Machine.from_dict(raw["machine"]),
+                settings=dict(raw["settings"]),
+                notices=tuple(raw["notices"]),
+                sgemm_gflops=raw["sgemm_gflops"],
+                rates=dict(raw.get("rates", {})),
+                complete=bool(raw.get("complete", True)),
+                rows=tuple(_row_of(row) for row in raw["rows"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise InputError(f"this is no report of  reid-edge bench --json  ({reason}): write it again") from None
+
+    @classmethod
+    def read(cls, path: Path | str) -> BenchReport:
+        """The report in a file written by ``reid-edge bench --json``. Raises InputError for any other file."""
+        path = require_file(path, "a report of bench")
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path} has over {_MOST_BYTES >> 20} MiB: it is no report of  reid-edge bench --json")
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} is no JSON ({error}): give a file of  reid-edge bench --json") from None
+        try:
+            return cls.from_dict(raw)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def _row_of(raw: Mapping[str, Any]) -> BenchRow:
+    """A row from its flat JSON: its own fields, the engine's and the measurement's by their names."""
+
+    def part(kind: type[Any]) -> dict[str, Any]:
+        return {each.name: raw[each.name] for each in fields(kind) if each.name in raw}
+
+    return BenchRow(**part(BenchRow), measured=Measurement.from_dict(part(Measurement) | {"engine": part(EngineFacts)}))
+
+
+def _plain(value: Any) -> Any:
+    """The same value as JSON reads it back: lists in place of tuples."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _per_crop(row: BenchRow, name: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import hashlib
 import io
 import json
@@ -21,7 +20,6 @@ import pytest
 from helpers.tiny_onnx import tiny_model, write_tiny_model
 from rich.console import Console
 
-from reid_edge.benchmarks import latency
 from reid_edge.benchmarks.latency import Measurement, Percentiles, measure_latency, peak_memory_bytes
 from reid_edge.benchmarks.machine import Machine, describe_machine
 from reid_edge.benchmarks.options import BenchOptions
@@ -107,12 +105,9 @@ def test_percentiles_of_a_worked_list() -> None:
     assert (times.p50, times.p90, times.p99) == pytest.approx((50, 90, 99))
 
 
-def test_the_worked_example_in_the_docstring() -> None:
-    assert doctest.testmod(latency) == (0, 1)
-
-
 def test_percentiles_of_one_value_are_that_value() -> None:
-    assert Percentiles.of([7.5]) == Percentiles(7.5, 7.5, 7.5)
+    bare = {"p50": (None, None), "p90": (None, None), "p99": (7.5, None)}  # one value is below p99 with 99 %
+    assert Percentiles.of([7.5]) == Percentiles(7.5, 7.5, 7.5, 1, bare)
 
 
 def test_percentiles_between_two_values_are_interpolated() -> None:
@@ -369,7 +364,7 @@ def test_the_json_reads_back_and_holds_every_figure(report: BenchReport) -> None
     content = report.to_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     row = content["rows"][3]
-    assert {"p50", "p90", "p99"} == set(row["end_to_end_ms"])
+    assert {"p50", "p90", "p99", "n", "bounds"} == set(row["end_to_end_ms"])
     assert row["change"]["rank1_points"] == pytest.approx(100 * (row["rank1"] - content["rows"][0]["rank1"]))
     assert content["settings"]["threads"] == 1 and content["settings"]["batches"] == [1, 3]
     assert (content["settings"]["repeats"], content["settings"]["min_seconds"]) == (3, 0.0)
@@ -454,3 +449,32 @@ def test_a_checkpoint_is_refused_with_the_command_that_exports_it(people: Path, 
 def test_no_models_is_refused(people: Path) -> None:
     with pytest.raises(InputError, match="at least one"):
         bench([], people)
+
+
+# The file
+
+
+def test_a_report_reads_back_from_its_json(report: BenchReport, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(report.to_dict()))
+    again = BenchReport.read(file)
+    assert again.to_dict() == report.to_dict()
+    assert again.rows == report.rows
+
+
+def test_a_file_of_version_1_still_reads(tmp_path: Path) -> None:
+    """As 0.1 wrote it: without a version, stages, bounds and turns."""
+    file = Path(__file__).parent / "bench_version_1.json"
+    old = BenchReport.read(file)
+    assert [(row.model, row.batch, row.precision) for row in old.rows] == [("first", 1, "fp32"), ("first", 3, "fp32")]
+    assert old.rows[0].measured.end_to_end_ms.p50 == json.loads(file.read_text())["rows"][0]["end_to_end_ms"]["p50"]
+    assert (old.rows[0].measured.stages, old.rows[0].measured.energy, old.complete) == ({}, None, True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 99}', '{"rows": 3}', "[" * 5000, '"bench"'])
+def test_another_file_is_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        BenchReport.read(file)
+    assert "\n" not in str(caught.value) and str(file) in str(caught.value)
