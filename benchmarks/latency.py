@@ -23,7 +23,7 @@ from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 
-from .measurement import Measurement
+from .timing.measurement import Measurement
 from .timing.percentiles import Percentiles, thinned
 
 __all__ = ["Measurement", "OnProgress", "Percentiles", "measure_latency", "peak_memory_bytes", "sgemm_gflops"]

@@ -13,7 +13,7 @@ from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 
 from .machine import Machine
-from .measurement import Measurement
+from .timing.measurement import Measurement
 from .timing.percentiles import Percentiles
 
 __all__ = ["VERSION", "BenchReport", "BenchRow", "Change"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from reid_edge.engines.facts import EngineFacts
 
-from .timing.percentiles import Percentiles
+from .percentiles import Percentiles
 
 __all__ = ["Clocks", "Energy", "Measurement", "Streamed", "Turn", "WarmUp"]
 
