@@ -15,6 +15,7 @@ from reid_edge.errors import InputError
 from .machine import Machine
 from .timing.measurement import Measurement
 from .timing.percentiles import Percentiles
+from .timing.trtexec import TrtexecTimes
 
 __all__ = ["VERSION", "BenchReport", "BenchRow", "Change"]
 
@@ -81,9 +82,9 @@ class BenchReport:
 
     ``settings`` are the arguments of `bench`; ``notices`` are the data set's, to be printed; ``sgemm_gflops`` is the
     peak of a float32 matrix product on this CPU, with the same number of threads. ``rates`` are the measured limits of
-    the machine: billions of operations a second by type ("fp32", "bf16", "fp16", "int8", and "gpu_fp16" and so on), and
-    "copy", bytes read and written in GB/s. ``complete`` is False for a run that is under way or was interrupted: it has
-    the rows measured so far.
+    the machine (`reid_edge.benchmarks.rates.measure_rates`): billions of operations a second by type, and copies in
+    GB/s. ``slow`` says what holds the machine below its best; ``trtexec`` are figures of TensorRT's own tool, to stand
+    beside. ``complete`` is False for a run that is under way or was interrupted: it has the rows measured so far.
     """
 
     made_with: str
@@ -94,6 +95,8 @@ class BenchReport:
     sgemm_gflops: float | None
     rows: tuple[BenchRow, ...]
     rates: Mapping[str, float] = field(default_factory=dict)
+    slow: tuple[str, ...] = ()
+    trtexec: tuple[TrtexecTimes, ...] = ()
     complete: bool = True
 
     def __repr__(self) -> str:
@@ -102,8 +105,15 @@ class BenchReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Reasons not to quote the figures."""
-        found = []
+        """Reasons not to quote the figures; first what holds the machine below its best."""
+        found = list(self.slow)
+        if not self.complete:
+            found.append("this run was interrupted: rows are missing, or have fewer turns than asked for")
+        if disturbed := [row for row in self.rows if row.measured.disturbed]:
+            found.append(
+                f"{len(disturbed)} of {len(self.rows)} rows were disturbed, the first because "
+                f"{disturbed[0].measured.disturbed[0]}: their times are too long"
+            )
         if self.machine.busy:
             load, cores = self.machine.load_average, self.machine.cores
             found.append(
@@ -122,11 +132,22 @@ class BenchReport:
         return Change.between(self.rows[0], row)
 
     def of_peak(self, row: BenchRow) -> float | None:
-        """The share of the peak that inference reached; None unless it was float32 on the CPU, as the peak is."""
-        comparable = row.precision == "fp32" and row.measured.engine.provider == "CPUExecutionProvider"
-        if not comparable or row.gflops is None or not self.sgemm_gflops:
-            return None
-        return row.gflops / self.sgemm_gflops
+        """The share of the machine's peak in the row's own type that inference reached; None where it has no peak."""
+        peak = self.peak(row)
+        return None if row.gflops is None or not peak else row.gflops / peak
+
+    def peak(self, row: BenchRow) -> float | None:
+        """The best matrix product of the row's type on what ran it, in billions of operations a second.
+
+        On a CPU FP32, bf16 and INT8; FP16 is computed in FP32 there and has none. On a GPU the types that were timed.
+        """
+        provider, rates = row.measured.engine.provider, self.rates
+        if any(name in provider for name in ("CUDA", "TensorRT", "Tensorrt")):
+            return rates.get(f"gpu_{row.precision}")
+        if row.precision == "fp32":
+            known = [rate for rate in (self.sgemm_gflops, rates.get("sgemm"), rates.get("fp32")) if rate]
+            return max(known, default=None)
+        return rates.get(row.precision)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: milliseconds per batch, crops per second, bytes, fractions."""
@@ -140,6 +161,8 @@ class BenchReport:
             "warnings": list(self.warnings),
             "sgemm_gflops": self.sgemm_gflops,
             "rates": dict(self.rates),
+            "slow": list(self.slow),
+            "trtexec": [_plain(asdict(each)) for each in self.trtexec],
             "complete": self.complete,
             "rows": [self._row(row) for row in self.rows],
         }
@@ -167,6 +190,8 @@ class BenchReport:
                 notices=tuple(raw["notices"]),
                 sgemm_gflops=raw["sgemm_gflops"],
                 rates=dict(raw.get("rates", {})),
+                slow=tuple(raw.get("slow", ())),
+                trtexec=tuple(TrtexecTimes.from_dict(each) for each in raw.get("trtexec", ())),
                 complete=bool(raw.get("complete", True)),
                 rows=tuple(_row_of(row) for row in raw["rows"]),
             )

@@ -35,6 +35,7 @@ from reid_edge.scoring.test_set import TestSet
 
 HW = (64, 32)
 BARE = {"repeats": 2, "min_seconds": 0.0}
+QUICK = BenchOptions(batches=(1, 3), threads=1, repeats=3, min_seconds=0.0, turns=1, retries=0, gallery=20)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def report(models: list[Path], people: Path) -> BenchReport:
-    return bench(models, people, options=BenchOptions(batches=(1, 3), threads=1, repeats=3, min_seconds=0.0))
+    return bench(models, people, options=QUICK)
 
 
 def _times(p50: float) -> Percentiles:
@@ -209,7 +210,7 @@ def test_jetson_clocks_is_seen_as_pinned_clocks(tmp_path: Path) -> None:
 
 
 def test_gpus_and_their_driver_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _command(tmp_path, "nvidia-smi", "NVIDIA A2, 550.54\\nNVIDIA L4, 550.54\\n")
+    _command(tmp_path, "nvidia-smi", "name, driver_version\\nNVIDIA A2, 550.54\\nNVIDIA L4, 550.54\\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe_machine(tmp_path).gpus == ("NVIDIA A2, driver 550.54", "NVIDIA L4, driver 550.54")
 
