@@ -66,9 +66,9 @@ def measure_turn(
 
     Runs until both ``repeats`` batches and ``min_seconds`` are done, after a warm-up; ``streams`` threads share that
     work and the engine. ``gallery`` is the size of the gallery to search (0: none), ``streamed`` times the crops
-    through `Embedder.stream` too, for half of ``min_seconds``. ``on_progress`` is called twice a second, between two batches, with the share of
-    the work done since the last call and a note. Raises ImageError for a crop that cannot be read and ModelError for a
-    model that cannot be opened.
+    through `Embedder.stream` too, for half of ``min_seconds``. ``on_progress`` is called twice a second, between two
+    batches, with the share of the work done since the last call and a note. Raises ImageError for a crop that cannot be
+    read and ModelError for a model that cannot be opened.
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     for path in paths:

@@ -82,8 +82,8 @@ class BenchReport:
 
     ``settings`` are the arguments of `bench`; ``notices`` are the data set's, to be printed; ``sgemm_gflops`` is the
     peak of a float32 matrix product on this CPU, with the same number of threads. ``rates`` are the measured limits of
-    the machine (`reid_edge.benchmarks.rates.measure_rates`): billions of operations a second by type, and copies in
-    GB/s. ``slow`` says what holds the machine below its best; ``trtexec`` are figures of TensorRT's own tool, to stand
+    the machine (`reid_edge.benchmarks.timing.rates`): billions of operations a second by type, and copies in GB/s.
+    ``slow`` says what holds the machine below its best; ``trtexec`` are figures of TensorRT's own tool, to stand
     beside. ``complete`` is False for a run that is under way or was interrupted: it has the rows measured so far.
     """
 

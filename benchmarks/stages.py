@@ -5,8 +5,8 @@
     |------------------------------ end to end -----------------------------|
 
 Decode and resize are the calls of `reid_edge.data.images.read_crops`, crop by crop, and the times of a batch's crops
-are added up. An engine with copies of its own (TensorRT) times them and its kernels with CUDA events; elsewhere compute is
-the whole call.
+are added up. An engine with copies of its own (TensorRT) times them and its kernels with CUDA events; elsewhere compute
+is the whole call.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from reid_edge import errors
 from reid_edge.core.threads import THREAD_VARIABLES, usable_cores
 
 from .latency import OnProgress, measure_turn
-from .rates import measure_rates
+from .timing.rates import measure_rates
 
 __all__ = ["in_child", "main"]
 

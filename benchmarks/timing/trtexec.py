@@ -3,8 +3,8 @@
 ``trtexec --exportTimes=FILE`` writes a list with an object for each inference: when it was enqueued, copied to the GPU
 (H2D), computed and copied back (D2H), and the differences ``h2dMs``, ``computeMs``, ``d2hMs``, ``latencyMs`` (their
 sum) (NVIDIA/TensorRT, samples/common/sampleReporting.cpp, ``exportJSONTrace``; older releases wrote ``inMs`` and
-``outMs``, samples/trtexec/tracer.py). ``--exportProfile=FILE`` writes ``{"count": N}`` and an object for each layer with
-``timeMs``, ``averageMs`` and ``percentage`` (``Profiler::exportJSONProfile``).
+``outMs``, samples/trtexec/tracer.py). ``--exportProfile=FILE`` writes ``{"count": N}`` and an object for each layer
+with ``timeMs``, ``averageMs`` and ``percentage`` (``Profiler::exportJSONProfile``).
 """
 
 from __future__ import annotations

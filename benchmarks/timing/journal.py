@@ -17,7 +17,7 @@ from typing import Any
 
 from reid_edge.core.files import is_standard_output
 
-from .timing.turns import RawTurn
+from .turns import RawTurn
 
 __all__ = ["Journal"]
 

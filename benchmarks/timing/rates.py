@@ -21,7 +21,7 @@ __all__ = ["copy_gb_per_s", "matmul_model", "matmul_rates", "measure_rates", "sg
 
 _SIZE = 1024
 _GPU_SIZE = 8192
-_COPY_BYTES = 128 << 20
+_COPY_BYTES = 64 << 20
 
 _FLOAT, _UINT8, _INT8, _INT32, _FLOAT16 = 1, 2, 3, 6, 10
 """TensorProto.DataType of onnx.proto."""
@@ -48,8 +48,11 @@ def measure_rates(threads: int | None = None, seconds: float = 0.3, bf16: bool =
     rates |= matmul_rates(("fp32", "int8"), "CPUExecutionProvider", threads, seconds)
     if bf16:
         rates |= _bf16_rate(threads, seconds)
-    rates |= {f"gpu_{name}": rate for name, rate in matmul_rates(tuple(_TYPES), "CUDAExecutionProvider").items()}
-    return rates | _gpu_copies()
+    rates |= {
+        f"gpu_{name}": rate
+        for name, rate in matmul_rates(tuple(_TYPES), "CUDAExecutionProvider", None, seconds).items()
+    }
+    return rates | _gpu_copies(seconds)
 
 
 def sgemm_gflops(seconds: float = 0.3, size: int = _SIZE) -> float:
@@ -166,7 +169,7 @@ def _bf16_rate(threads: int | None, seconds: float) -> dict[str, float]:
     return {"bf16": 2 * _SIZE**3 / _best(lambda: request.infer(given, share_inputs=True), seconds) / 1e9}
 
 
-def _gpu_copies() -> dict[str, float]:
+def _gpu_copies(seconds: float) -> dict[str, float]:
     """Page-locked memory to the GPU and back, in GB/s; nothing without a GPU, or where it shares the CPU's memory."""
     from reid_edge.engines.cuda import open_cuda
 
@@ -184,7 +187,7 @@ def _gpu_copies() -> dict[str, float]:
                 copy()
                 device.synchronize()
 
-            return _COPY_BYTES / _best(once, 0.3) / 1e9
+            return _COPY_BYTES / _best(once, seconds) / 1e9
 
         array = memory.array[:_COPY_BYTES]
         rates = {
