@@ -38,14 +38,14 @@ def report_table(report: BenchReport, details: bool = False) -> Group:
     return Group(*above, Text(""), table, Text(""), *beside, *below, *rows)
 
 
-_NAME_WIDTH = 22
+_NAME_WIDTH = 27
 
 
 def _table(report: BenchReport) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False)
     table.add_column("model", min_width=5, max_width=_NAME_WIDTH, no_wrap=True)
     for title, width in (
         ("type", 4),
@@ -90,7 +90,7 @@ def _short_name(row: BenchRow) -> str:
     The engine's line below the table has the whole name.
     """
     name = row.model.removesuffix(f"_{row.precision}")
-    return name if len(name) <= _NAME_WIDTH else f"{name[:10]}..{name[-10:]}"
+    return name if len(name) <= _NAME_WIDTH else f"{name[:12]}..{name[-13:]}"
 
 
 def detail_lines(report: BenchReport, row: BenchRow) -> list[str]:

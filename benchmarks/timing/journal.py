@@ -45,13 +45,13 @@ class Journal:
 
     def add_turn(self, key: str, turn: RawTurn) -> None:
         """Keep a finished turn."""
-        self.turns[key] = turn
         self._append({"turn": key, "times": asdict(turn)})
+        self.turns[key] = turn
 
     def add_score(self, key: str, score: dict[str, float]) -> None:
         """Keep a model's score."""
-        self.scores[key] = score
         self._append({"score": key, "is": score})
+        self.scores[key] = score
 
     def finished(self) -> None:
         """The report is complete: the journal goes."""
