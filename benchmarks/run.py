@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reid_edge.core.files import scratch_folder
+from reid_edge.core.files import require_output, scratch_folder
 from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset
 from reid_edge.data.synthetic.dataset import synthesize
@@ -63,6 +63,8 @@ def bench(
     if not files:
         raise InputError("no model to measure: name at least one .onnx file")
     options.check()
+    if save is not None:
+        require_output(save)
     distance_by_name(distance)
     jobs = [Job(file, backend) for file in files for backend in options.backends or (None,)]
     for job in jobs:

@@ -107,7 +107,7 @@ class Session:
                     journal.add_turn(turn.key(), self._measure(turn))
                 self._write(save, journal)
         except BaseException:
-            if journal.path:
+            if journal.path and journal.turns:
                 of = f"{len(journal.turns)} of {len(self._turns)} turns"
                 logger.warning("%s are kept in %s: the same command continues there", of, journal.path)
             raise

@@ -38,10 +38,9 @@ class Journal:
         self.path = Path(f"{report}.partial") if keeps else None
         self.turns: dict[str, RawTurn] = {}
         self.scores: dict[str, dict[str, float]] = {}
-        if self.path and self.path.exists():
+        if self.path and self.path.is_file():
             self._read(self.path)
-        if self.path and not (self.turns or self.scores):
-            self.path.write_text(json.dumps(self._header) + "\n", encoding="utf-8")
+        self._begun = bool(self.turns or self.scores)
 
     def add_turn(self, key: str, turn: RawTurn) -> None:
         """Keep a finished turn."""
@@ -59,9 +58,14 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        if self.path:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+        """One more line, behind the header; a journal of another run is replaced by the first."""
+        if self.path is None:
+            return
+        lines = [entry] if self._begun else [self._header, entry]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a" if self._begun else "w", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+        self._begun = True
 
     def _read(self, path: Path) -> None:
         """Take over what an interrupted run measured, if it measured the same; else say that it is left."""

@@ -248,7 +248,9 @@ def test_an_interrupted_run_continues_where_it_was(tmp_path: Path) -> None:
     with open(f"{report}.partial", "a") as file:
         file.write('{"turn": "0/1/1/1", "times": {"started": "20')  # the process was killed here
     again = Journal(report, HEADER)
-    assert merged([*again.turns.values()]) == merged([_turn(2.0, 4.0)]) and again.scores == {"0": {"rank1": 0.5, "mAP": 0.25}}
+    assert merged([*again.turns.values()]) == merged([_turn(2.0, 4.0)]) and again.scores == {
+        "0": {"rank1": 0.5, "mAP": 0.25}
+    }
     again.add_turn("0/1/1/1", _turn(6.0, 8.0))
     assert list(Journal(report, HEADER).turns) == ["0/1/1/0", "0/1/1/1"]
     again.finished()
