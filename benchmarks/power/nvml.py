@@ -61,12 +61,10 @@ class NvmlGpu:
 
     def clocks_mhz(self) -> tuple[float | None, float | None]:
         """Of the multiprocessors, and of the memory."""
-        library = self._nvml
-        kinds = (library.NVML_CLOCK_SM, library.NVML_CLOCK_MEM)
-        sm, memory = (
-            self._asked(lambda kind=kind: library.nvmlDeviceGetClockInfo(self._handle, kind)) for kind in kinds
-        )
-        return sm, memory
+        return self._clock(self._nvml.NVML_CLOCK_SM), self._clock(self._nvml.NVML_CLOCK_MEM)
+
+    def _clock(self, kind: int) -> float | None:
+        return self._asked(lambda: self._nvml.nvmlDeviceGetClockInfo(self._handle, kind))
 
     def celsius(self) -> float | None:
         """Of the chip."""

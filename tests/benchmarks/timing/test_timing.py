@@ -265,7 +265,8 @@ def test_another_model_or_setting_starts_anew_and_says_so(
     Journal(report, HEADER).add_turn("0/1/1/0", _turn(2.0))
     again = Journal(report, {**HEADER, **change})
     assert again.turns == {} and f"({next(iter(change))} differ): starting anew" in caplog.text
-    assert Journal(report, {**HEADER, **change}).turns == {} and len(caplog.records) == 1
+    again.add_turn("0/1/1/0", _turn(7.0))
+    assert Journal(report, {**HEADER, **change}).turns["0/1/1/0"].inference == [7.0] and len(caplog.records) == 1
 
 
 def test_a_file_that_is_no_journal_is_replaced(tmp_path: Path) -> None:
