@@ -194,13 +194,14 @@ def _clocks(machine: Machine) -> str:
 def _notes(report: BenchReport) -> list[str]:
     settings, measured = report.settings, [row.measured for row in report.rows]
     samples, loads = [each.samples for each in measured], [each.load_ms for each in measured]
+    firsts = [round(each.first_run_ms) for each in measured]
     turns = f" in {settings['turns']} turns" if settings.get("turns", 1) > 1 else ""
     notes = [
         f"{settings['files']} files of {settings['data']}; {_span(samples)} batches a row{turns}",
         "times: ms a batch, files to embeddings; vs row 1: p50 per crop",
         *([] if _has_energy(report) else ["peak: MB (10^6 bytes) of the row's whole process"]),
         *(["~: disturbed, see --details"] if any(each.disturbed for each in measured) else []),
-        f"models opened in {_span([round(load) for load in loads])} ms",
+        f"models opened in {_span([round(load) for load in loads])} ms, first batches ran in {_span(firsts)} ms",
     ]
     notes += dict.fromkeys(f"{row.model}: {row.measured.engine}" for row in report.rows)
     shares = [(report.of_peak(row) or 0, row) for row in report.rows]

@@ -172,7 +172,8 @@ class BenchReport:
         measured: dict[str, Any] = flat.pop("measured")
         facts: dict[str, Any] = measured.pop("engine")
         derived = {"gflops": row.gflops, "of_peak": self.of_peak(row), "change": asdict(self.change(row))}
-        return _plain(flat | facts | measured | derived)
+        plain: dict[str, Any] = _plain(flat | facts | measured | derived)
+        return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BenchReport:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["CONFIDENCE", "Bounds", "Percentiles", "order_bounds", "thinned"]
 
@@ -93,7 +93,8 @@ def thinned(times: Sequence[float] | ArrayLike, most: int = 500) -> tuple[float,
     return tuple(round(float(value), 6) for value in values)
 
 
-def _lgamma(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _lgamma(values: NDArray[np.intp]) -> NDArray[np.float64]:
     """The logarithm of the gamma function of whole numbers from 1 up: a sum of logarithms."""
     table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, values.max(initial=1))))])
-    return table[values - 1]
+    logarithms: NDArray[np.float64] = table[values - 1]
+    return logarithms
