@@ -18,7 +18,7 @@ from reid_edge.scoring.test_set import TestSet
 
 from .options import BenchOptions
 from .results import BenchReport
-from .session import Job, Session
+from .session import BenchJob, Session
 from .timing.trtexec import read_trtexec
 
 __all__ = ["bench"]
@@ -66,7 +66,7 @@ def bench(
     if save is not None:
         require_output(save)
     distance_by_name(distance)
-    jobs = [Job(file, backend) for file in files for backend in options.backends or (None,)]
+    jobs = [BenchJob(file, backend) for file in files for backend in options.backends or (None,)]
     for job in jobs:
         open_engine(job.model, backend=job.backend)  # its name alone: nothing is opened before the with statement
     beside = tuple(read_trtexec(file) for file in trtexec)

@@ -29,7 +29,7 @@ from .timing.trtexec import TrtexecTimes
 from .timing.turns import RawTurn, merged
 from .worker import in_child
 
-__all__ = ["BUILT_IN", "Job", "Session"]
+__all__ = ["BUILT_IN", "BenchJob", "Session"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ BUILT_IN = "the built-in synthetic set"
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchJob:
     """A model and what runs it; None is what its suffix names."""
 
     model: Path
@@ -67,7 +67,7 @@ class Session:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[BenchJob],
         paths: list[str],
         test_set: TestSet | None,
         data: Path | str | Dataset | TestSet | None,
@@ -231,7 +231,7 @@ def _write_report(save: Path, report: BenchReport) -> None:
         )
 
 
-def _opened(job: Job) -> tuple[ModelCard, str]:
+def _opened(job: BenchJob) -> tuple[ModelCard, str]:
     """The model's card and hash; a file that does not open fails here, before minutes of measuring the others."""
     with (
         phase(f"opening {job.model.name}"),
