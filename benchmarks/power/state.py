@@ -24,14 +24,16 @@ def read_clocks(host: Host | None = None) -> Clocks:
     """
     host = host or Host()
     cpus = [clock.now_mhz for clock in read_cpu_clocks(host) if clock.now_mhz]
-    heat = [zone for zone in read_zones(host) if zone.throttled]
-    hottest = max((zone.celsius for zone in read_zones(host)), default=None)
-    reasons = [f"{zone.name} at {zone.celsius:.0f} C" for zone in heat]
+    zones = read_zones(host)
+    hottest = max((zone.celsius for zone in zones), default=None)
+    reasons = [f"{zone.name} at {zone.celsius:.0f} C" for zone in zones if zone.throttled]
     if read_jetson(host):
         gpu = read_gpu_clock(host)
         active, _ = read_power_modes(host)
         memory = parse_memory_mhz(host.run(["tegrastats", "--interval", "200"], 0.5).text)
-        return Clocks(max(cpus, default=None), gpu and gpu.now_mhz, memory, hottest, tuple(reasons), str(active or ""))
+        return Clocks(
+            max(cpus, default=None), gpu.now_mhz if gpu else None, memory, hottest, tuple(reasons), str(active or "")
+        )
     card = NvmlGpu.open()
     if card is None:
         return Clocks(max(cpus, default=None), celsius=hottest, throttled=tuple(reasons))
