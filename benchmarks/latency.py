@@ -1,89 +1,53 @@
 """How long a batch takes, from files to embeddings, and how much memory the process needed for it.
 
-Each repetition runs all stages once, so that the end-to-end time is measured and not added up:
-
-    files -> read_crops -> uint8 [N, H, W, 3] -> engine.run -> float32 [N, D]
-    |---- preprocessing ----|                   |------ inference ------|
-    |--------------------------- end to end ----------------------------|
+A turn opens the engine, warms it up until its times are steady, and times batches stage by stage
+(`reid_edge.benchmarks.stages`), serially on one stream or on several threads side by side. After them, and apart from
+them, come the search in a gallery and the same crops through `reid_edge.Embedder.stream`. A turn that other processes
+disturbed is measured again while the engine is open; of two disturbed ones the less disturbed counts, and says so.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reid_edge.data.images import read_crops
 from reid_edge.engines.base import Engine
-from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 
-__all__ = ["Measurement", "OnProgress", "Percentiles", "measure_latency", "peak_memory_bytes", "sgemm_gflops"]
+from .power.meter import EnergyCounter, open_energy
+from .power.state import read_clocks
+from .stages import StagedBatch, batches_of, rank_times, staged_batch, streamed_times
+from .timing.disturbance import Disturbance, read_counters
+from .timing.measurement import Measurement
+from .timing.percentiles import Percentiles
+from .timing.steady import warm_up
+from .timing.turns import STAGES, RawTurn, merged
 
-_WARM_UP_RUNS = 3
-_WARM_UP_SECONDS = 0.3
+__all__ = ["Measurement", "OnProgress", "Percentiles", "measure_latency", "measure_turn", "peak_memory_bytes"]
+
 _SAY_EVERY_SECONDS = 0.5
+_IDLE_SECONDS = 0.5
+_WARM_UP_SECONDS = (0.3, 10.0)
 
 OnProgress: TypeAlias = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
-class Percentiles:
-    """The 50th, 90th and 99th percentile of a list of times, in milliseconds.
-
-    Linear interpolation between the closest ranks: of n sorted values the p-th percentile stands at index
-    (n - 1) p / 100. With fewer than a hundred values p99 lies between the two largest.
-
-    >>> Percentiles.of([40.0, 10.0, 30.0, 20.0, 50.0])
-    Percentiles(p50=30.0, p90=46.0, p99=49.6)
-    """
-
-    p50: float
-    p90: float
-    p99: float
-
-    @classmethod
-    def of(cls, times_ms: Sequence[float]) -> Percentiles:
-        """The percentiles of at least one time."""
-        p50, p90, p99 = np.percentile(times_ms, (50, 90, 99), method="linear").tolist()
-        return cls(p50, p90, p99)
+def measure_latency(model: Path | str, paths: Sequence[Path | str], batch: int, **options: Any) -> Measurement:
+    """The row of a single turn, with the options of `measure_turn`."""
+    return merged([measure_turn(model, paths, batch, **options)])
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What one process measured of one model at one batch size.
-
-    Times are per batch; crops per second are all crops over all time, so a slow outlier counts. ``load_ms`` opens the
-    engine, ``first_run_ms`` is its first batch, before any warm-up. ``peak_memory_bytes`` is the resident peak of the
-    whole process: interpreter, libraries, model and batch. ``engine`` is what computed.
-    """
-
-    samples: int
-    preprocess_ms: Percentiles
-    inference_ms: Percentiles
-    end_to_end_ms: Percentiles
-    crops_per_s: float
-    inference_crops_per_s: float
-    load_ms: float
-    first_run_ms: float
-    peak_memory_bytes: int | None
-    engine: EngineFacts
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Measurement:
-        """The inverse of `dataclasses.asdict`."""
-        names = ("preprocess_ms", "inference_ms", "end_to_end_ms")
-        times = {name: Percentiles(**raw[name]) for name in names}
-        return cls(**{**raw, **times, "engine": EngineFacts(**raw["engine"])})
-
-
-def measure_latency(
+def measure_turn(
     model: Path | str,
     paths: Sequence[Path | str],
     batch: int,
@@ -92,24 +56,67 @@ def measure_latency(
     min_seconds: float = 2.0,
     threads: int | None = None,
     backend: str | None = None,
+    streams: int = 1,
+    retries: int = 1,
+    gallery: int = 0,
+    streamed: bool = False,
     on_progress: OnProgress = lambda share, note: None,
-) -> Measurement:
+) -> RawTurn:
     """Time ``model`` on batches of the crops ``paths``, cycling over them from the page cache.
 
-    Runs until both ``repeats`` batches and ``min_seconds`` are done, after a warm-up. ``on_progress`` is called twice a
-    second, between two batches, with the share of the work done since the last call and a note. Raises ImageError for a
-    crop that cannot be read and ModelError for a model that cannot be opened.
+    Runs until both ``repeats`` batches and ``min_seconds`` are done, after a warm-up; ``streams`` threads share that
+    work and the engine. ``gallery`` is the size of the gallery to search (0: none), ``streamed`` times the crops
+    through `Embedder.stream` too, for half of ``min_seconds``. ``on_progress`` is called twice a second, between two
+    batches, with the share of the work done since the last call and a note. Raises ImageError for a crop that cannot be
+    read and ModelError for a model that cannot be opened.
     """
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     for path in paths:
         Path(path).read_bytes()  # into the page cache: the disk is not what is measured
     begin = time.perf_counter()
-    with open_engine(model, threads=threads, max_batch=batch, backend=backend) as engine:
+    with ExitStack() as stack:
+        engine = stack.enter_context(open_engine(model, threads=threads, max_batch=batch, backend=backend))
         load_ms = (time.perf_counter() - begin) * 1e3
-        batches = _batches(paths, batch)
-        first = _run(engine, next(batches))
-        _repeat(engine, batches, _WARM_UP_RUNS, _WARM_UP_SECONDS)
-        runs = _repeat(engine, batches, repeats, min_seconds, on_progress)
-        return _summary(runs, batch, load_ms, first[1], engine.facts)
+        first, _ = staged_batch(engine, next(batches_of(paths, batch)))
+        energy = open_energy(gpu=any(name in engine.provider for name in ("CUDA", "TensorRT", "Tensorrt")))
+        if energy:
+            stack.callback(energy.close)
+        idle_watts = _idle_watts(energy)
+        job = _Job(engine, paths, batch, repeats, min_seconds, streams, energy, on_progress)
+        low, high = _WARM_UP_SECONDS
+        warmed = warm_up(job.run_once, min(high, max(low, min_seconds)))
+        window, attempts = _undisturbed(job, retries)
+        clocks = read_clocks()
+        peak = peak_memory_bytes()  # before the gallery, which a device may not have
+        stages = {name: [times[name] for times in window.runs] for name in STAGES if name in window.runs[0]}
+        if gallery:
+            stages["rank"] = rank_times(window.embeddings, gallery, len(window.runs))
+        passed: tuple[list[float], float | None] = ([], None)
+        if streamed and streams == 1:
+            passed = streamed_times(engine, paths, batch, repeats, min_seconds / 2)
+        return RawTurn(
+            started=started,
+            batch=batch,
+            preprocess=[times["preprocess"] for times in window.runs],
+            inference=[times["inference"] for times in window.runs],
+            wall_s=window.seconds,
+            load_ms=load_ms,
+            first_run_ms=first["inference"],
+            peak_memory_bytes=peak,
+            engine=asdict(engine.facts),
+            warm_up=asdict(warmed),
+            stages=stages,
+            streams=streams,
+            streamed_ms=passed[0],
+            streamed_crops_per_s=passed[1],
+            joules=window.joules,
+            energy_source=energy.source if energy else "",
+            idle_watts=idle_watts,
+            clocks=asdict(clocks),
+            disturbed=window.disturbance.reasons,
+            severity=window.disturbance.severity,
+            attempts=attempts,
+        )
 
 
 def peak_memory_bytes() -> int | None:
@@ -131,72 +138,90 @@ def peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def sgemm_gflops(seconds: float = 0.3, size: int = 1024) -> float:
-    """The best rate of a float32 matrix product in this process's BLAS, in GFLOP/s: the roofline's peak.
+@dataclass(frozen=True)
+class _Window:
+    """The batches of one try, what they took, and what disturbed them; the last embeddings, to search with."""
 
-    The BLAS's threads are fixed when numpy is imported, by OPENBLAS_NUM_THREADS and the like.
-    """
-    left, right = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
-    out = left @ right  # starts the BLAS's threads
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    runs: list[StagedBatch]
+    seconds: float
+    joules: float | None
+    disturbance: Disturbance
+    embeddings: NDArray[np.float32]
+
+
+class _Job:
+    """What is run over and over: batches of the crops on one engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        paths: Sequence[Path | str],
+        batch: int,
+        repeats: int,
+        min_seconds: float,
+        streams: int,
+        energy: EnergyCounter | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self.engine, self.streams, self.energy = engine, streams, energy
+        self.repeats, self.min_seconds = -(-repeats // streams), min_seconds
+        self._on_progress = on_progress
+        self._said = 0.0
+        step = len(paths) // streams
+        self._batches = [batches_of(paths, batch, first=stream * step) for stream in range(streams)]
+        self._last: NDArray[np.float32] = np.empty((0, 0), np.float32)
+
+    def run_once(self) -> float:
+        """One batch; milliseconds from files to embeddings."""
+        times, self._last = staged_batch(self.engine, next(self._batches[0]))
+        return times["preprocess"] + times["inference"]
+
+    def window(self) -> _Window:
+        """One try: all batches on all streams."""
+        joules = self.energy.joules() if self.energy else None
+        before = read_counters()
+        with ThreadPoolExecutor(self.streams) as pool:
+            parts = list(pool.map(self._stream, range(self.streams))) if self.streams > 1 else [self._stream(0)]
+        after = read_counters()
+        taken = self.energy.joules() - joules if self.energy and joules is not None else None
+        runs = [times for part in parts for times in part]
+        return _Window(runs, after.at - before.at, taken, Disturbance.between(before, after, self.streams), self._last)
+
+    def _stream(self, number: int) -> list[StagedBatch]:
+        runs: list[StagedBatch] = []
         begin = time.perf_counter()
-        np.matmul(left, right, out=out)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best / 1e9
+        said = 0.0
+        while len(runs) < self.repeats or time.perf_counter() - begin < self.min_seconds:
+            times, embeddings = staged_batch(self.engine, next(self._batches[number]))
+            runs.append(times)
+            passed = time.perf_counter() - begin
+            if number == 0 and (passed - said > _SAY_EVERY_SECONDS or len(runs) == 1):
+                self._say(len(runs), passed)
+                said = passed
+        if number == 0:
+            self._last = embeddings
+        return runs
+
+    def _say(self, done: int, passed: float) -> None:
+        """Tell the share of the work that was done since the last time; a second try adds none."""
+        share = min(done / self.repeats, passed / self.min_seconds if self.min_seconds else 1.0, 1.0)
+        self._on_progress(max(0.0, share - self._said), f"{done} batches, {passed:.1f} s")
+        self._said = max(self._said, share)
 
 
-def _batches(paths: Sequence[Path | str], batch: int) -> Iterator[list[Path | str]]:
-    """Endless batches that walk over ``paths`` in a circle."""
-    endless = cycle(paths)
-    while True:
-        yield list(islice(endless, batch))
+def _undisturbed(job: _Job, retries: int) -> tuple[_Window, int]:
+    """The first undisturbed window, or of all the least disturbed; and how many there were."""
+    windows = [job.window()]
+    while windows[-1].disturbance.reasons and len(windows) <= retries:
+        windows.append(job.window())
+    calm = next((window for window in windows if not window.disturbance.reasons), None)
+    return calm or min(windows, key=lambda window: window.disturbance.severity), len(windows)
 
 
-def _run(engine: Engine, paths: list[Path | str]) -> tuple[float, float]:
-    """Preprocessing and inference time of one batch, in ms."""
-    begin = time.perf_counter()
-    images = read_crops(paths, engine.card.input_hw, engine.card.resize)
-    ready = time.perf_counter()
-    engine.run(images)
-    end = time.perf_counter()
-    return (ready - begin) * 1e3, (end - ready) * 1e3
-
-
-def _repeat(
-    engine: Engine,
-    batches: Iterator[list[Path | str]],
-    repeats: int,
-    seconds: float,
-    on_progress: OnProgress = lambda share, note: None,
-) -> list[tuple[float, float]]:
-    runs: list[tuple[float, float]] = []
-    begin = time.perf_counter()
-    said = shown = 0.0
-    while len(runs) < repeats or time.perf_counter() - begin < seconds:
-        runs.append(_run(engine, next(batches)))
-        passed = time.perf_counter() - begin
-        if passed - said > _SAY_EVERY_SECONDS or len(runs) == 1:
-            share = min(len(runs) / repeats, passed / seconds if seconds else 1.0, 1.0)
-            on_progress(share - shown, f"{len(runs)} batches, {passed:.1f} s")
-            said, shown = passed, share
-    return runs
-
-
-def _summary(
-    runs: list[tuple[float, float]], batch: int, load_ms: float, first_run_ms: float, facts: EngineFacts
-) -> Measurement:
-    preprocess, inference = np.array(runs).T  # each [samples]
-    crops = batch * len(runs)
-    return Measurement(
-        samples=len(runs),
-        preprocess_ms=Percentiles.of(preprocess),
-        inference_ms=Percentiles.of(inference),
-        end_to_end_ms=Percentiles.of(preprocess + inference),
-        crops_per_s=crops / (preprocess + inference).sum() * 1e3,
-        inference_crops_per_s=crops / inference.sum() * 1e3,
-        load_ms=load_ms,
-        first_run_ms=first_run_ms,
-        peak_memory_bytes=peak_memory_bytes(),
-        engine=facts,
-    )
+def _idle_watts(energy: EnergyCounter | None) -> float | None:
+    """What is drawn while this process only waits, with its engine open."""
+    if energy is None:
+        return None
+    before, begin = energy.joules(), time.perf_counter()
+    time.sleep(_IDLE_SECONDS)
+    return (energy.joules() - before) / (time.perf_counter() - begin)

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from reid_edge.core.threads import usable_cores
+from reid_edge.device.clocks import read_cpu_clocks
+from reid_edge.device.host import Host
+from reid_edge.device.jetson import read_jetson
+from reid_edge.device.memory import read_memory
+from reid_edge.device.nvidia_smi import read_gpus
+from reid_edge.device.power_modes import read_power_modes
 from reid_edge.engines.ort import import_onnxruntime
 from reid_edge.errors import MissingExtraError
 
 __all__ = ["Machine", "describe_machine"]
-
-_COMMAND_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -57,71 +61,51 @@ class Machine:
         """Plain values for JSON, ``busy`` included."""
         return asdict(self) | {"providers": list(self.providers), "gpus": list(self.gpus), "busy": self.busy}
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Machine:
+        """The inverse of `to_dict`; raises KeyError for a missing fact."""
+        facts = {each.name: raw[each.name] for each in fields(cls)}
+        return cls(**facts | {"providers": tuple(facts["providers"]), "gpus": tuple(facts["gpus"])})
 
-def describe_machine(root: Path | str = "/") -> Machine:
-    """Describe this machine from the system files below ``root`` and the commands on PATH; what is unknown is None."""
-    root = Path(root)
-    board = _text(root / "proc/device-tree/model")
-    frequency, highest, pinned = _frequencies(root)
+
+def describe_machine(host: Host | Path | str = "/") -> Machine:
+    """Describe ``host``, or this machine with its system files below a root; what is unknown is None."""
+    host = host if isinstance(host, Host) else Host(Path(host))
+    clocks = read_cpu_clocks(host)
+    fastest = max((clock for clock in clocks if clock.max_mhz), key=lambda clock: clock.max_mhz or 0, default=None)
+    jetson, (mode, _) = read_jetson(host), read_power_modes(host)
     return Machine(
-        cpu=_cpu(root) or platform.processor() or platform.machine(),
-        cores=usable_cores(root),
-        memory_bytes=_memory_bytes(root),
-        os=_field(root / "etc/os-release", "PRETTY_NAME", "=") or platform.system(),
+        cpu=_cpu(host) or platform.processor() or platform.machine(),
+        cores=usable_cores(host.root),
+        memory_bytes=read_memory(host).total,
+        os=_field(host.read("etc/os-release"), "PRETTY_NAME", "=") or platform.system(),
         kernel=platform.release(),
         python=platform.python_version(),
         onnxruntime=_onnxruntime_version(),
         providers=_providers(),
-        gpus=_gpus(),
-        board=board,
-        power_mode=_power_mode(),
-        governor=_governor(root),
-        frequency_mhz=frequency,
-        max_frequency_mhz=highest,
-        clocks_pinned=pinned,
+        gpus=tuple(f"{gpu.name}, driver {gpu.driver}" for gpu in read_gpus(host) if gpu.driver),
+        board=(jetson and jetson.board) or " ".join(host.read("proc/device-tree/model").split()) or None,
+        power_mode=mode.name if mode else None,
+        governor=", ".join(sorted({clock.governor for clock in clocks if clock.governor})) or None,
+        frequency_mhz=fastest.now_mhz if fastest else _now_mhz(host),
+        max_frequency_mhz=fastest.max_mhz if fastest else None,
+        clocks_pinned=all(clock.pinned for clock in clocks) if clocks else None,
         load_average=_load_average(),
     )
 
 
-def _cpu(root: Path) -> str | None:
+def _cpu(host: Host) -> str | None:
     # An ARM /proc/cpuinfo has numbers only; lscpu turns them into a name.
-    return _field(root / "proc/cpuinfo", "model name", ":") or _match(_output("lscpu"), "Model name", ":")
+    return _field(host.read("proc/cpuinfo"), "model name", ":") or _field(
+        host.run(["lscpu"], 10).text, "Model name", ":"
+    )
 
 
-def _memory_bytes(root: Path) -> int | None:
-    total = _whole((_field(root / "proc/meminfo", "MemTotal", ":") or "").removesuffix("kB"))
-    limit = _whole(_text(root / "sys/fs/cgroup/memory.max"))
-    known = [value for value in (total and total * 1024, limit) if value]
-    return min(known, default=None)
-
-
-def _frequencies(root: Path) -> tuple[float | None, float | None, bool | None]:
-    """Current and maximum frequency of the fastest cluster, and whether all clusters are pinned."""
-    clusters = sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
-    names = ("scaling_cur_freq", "scaling_min_freq", "scaling_max_freq")
-    rows = [tuple(_whole(_text(cluster / name)) for name in names) for cluster in clusters]
-    whole = [(now, low, high) for now, low, high in rows if now and low and high]
-    if whole:
-        now, _, high = max(whole, key=lambda row: row[2])
-        return now / 1e3, high / 1e3, all(low == high for _, low, high in whole)
+def _now_mhz(host: Host) -> float | None:
     try:
-        return float(_field(root / "proc/cpuinfo", "cpu MHz", ":") or ""), None, None
+        return float(_field(host.read("proc/cpuinfo"), "cpu MHz", ":") or "")
     except ValueError:
-        return None, None, None
-
-
-def _governor(root: Path) -> str | None:
-    files = (root / "sys/devices/system/cpu/cpufreq").glob("policy*/scaling_governor")
-    return ", ".join(sorted({text for file in files if (text := _text(file))})) or None
-
-
-def _gpus() -> tuple[str, ...]:
-    rows = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
-    return tuple(f"{name}, driver {driver}" for name, _, driver in (row.partition(", ") for row in rows) if driver)
-
-
-def _power_mode() -> str | None:
-    return _match(_output("nvpmodel", "-q"), "NV Power Mode", ":")
+        return None
 
 
 def _onnxruntime_version() -> str | None:
@@ -147,35 +131,10 @@ def _load_average() -> float | None:
         return None
 
 
-def _output(*command: str) -> str:
-    """The output of a command; empty where it is absent, fails or hangs."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip("\0 \n\t") or None
-    except OSError:
-        return None
-
-
-def _field(path: Path, name: str, mark: str) -> str | None:
-    return _match(_text(path) or "", name, mark)
-
-
-def _match(text: str, name: str, mark: str) -> str | None:
+def _field(text: str, name: str, mark: str) -> str | None:
     """The value of the first ``name<mark>value`` line."""
     for line in text.splitlines():
         key, _, value = line.partition(mark)
         if key.strip() == name and value.strip():
             return value.strip().strip('"')
     return None
-
-
-def _whole(text: str | None) -> int | None:
-    text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() else None

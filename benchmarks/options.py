@@ -1,4 +1,4 @@
-"""How the benchmark measures: batch sizes, how often and how long, and on how many threads."""
+"""How the benchmark measures: batch sizes, how often and how long, in how many turns, and on how many threads."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from reid_edge.errors import InputError
 
 __all__ = ["BenchOptions"]
 
+_MOST_STREAMS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """Batch sizes, and for each at least ``repeats`` batches and ``min_seconds`` seconds.
 
-    ``threads`` bounds the CPU threads of inference (None: all usable cores); crops are always read by one thread.
-    ``backends`` are what runs each model, as `reid_edge.open_engine` takes them, a row each; empty for the one that its
-    suffix names.
+    These are spread over ``turns``: every row is measured once, then every row again, each time in a new process, so
+    that whatever drifts meets all rows. A turn that other processes disturb is measured again up to ``retries`` times.
+    ``streams`` are how many threads run batches side by side, a row each. ``gallery`` is how many rows the search after
+    embedding has (0: no search), ``stream`` whether the crops go through `reid_edge.Embedder.stream` too.
 
-    >>> BenchOptions(batches=(1, 8), min_seconds=0.5)
-    BenchOptions(batches=(1, 8), repeats=20, min_seconds=0.5, threads=None, backends=())
+    ``threads`` bounds the CPU threads of inference (None: all usable cores); in the serial rows crops are read by one
+    thread. ``backends`` are what runs each model, as `reid_edge.open_engine` takes them, a row each; empty for the one
+    that its suffix names.
+
+    >>> BenchOptions(batches=(1, 8), min_seconds=0.5).turns
+    2
     """
 
     batches: tuple[int, ...] = (1, 8, 32)
@@ -27,6 +34,11 @@ class BenchOptions:
     min_seconds: float = 2.0
     threads: int | None = None
     backends: tuple[str, ...] = ()
+    turns: int = 2
+    retries: int = 1
+    streams: tuple[int, ...] = (1,)
+    gallery: int = 10_000
+    stream: bool = True
 
     def check(self) -> None:
         """Raise InputError for options that measure nothing, or never end."""
@@ -37,3 +49,19 @@ class BenchOptions:
         if not 0 <= self.min_seconds < inf:
             seconds = f"{self.min_seconds:g} s cannot be measured for"
             raise InputError(f"{seconds}: give --seconds (min_seconds=) a finite number from 0 up, such as 2")
+        if self.turns < 1 or self.retries < 0 or self.gallery < 0:
+            raise InputError(
+                "turns below 1, and retries or a gallery below 0, measure nothing: give turns=2, retries=1"
+            )
+        if not self.streams or not all(1 <= each <= _MOST_STREAMS for each in self.streams):
+            raise InputError(f"streams {list(self.streams)} are not from 1 to {_MOST_STREAMS}: give --streams 4")
+
+    def turn_sizes(self) -> list[tuple[int, float]]:
+        """Batches and seconds of each turn, which add up; no more turns than batches.
+
+        >>> BenchOptions(repeats=5, min_seconds=2).turn_sizes()
+        [(3, 1.0), (2, 1.0)]
+        """
+        turns = min(self.turns, self.repeats)
+        counts = [self.repeats // turns + (turn < self.repeats % turns) for turn in range(turns)]
+        return [(count, self.min_seconds / turns) for count in counts]

@@ -23,7 +23,8 @@ from typing import IO, Any
 from reid_edge import errors
 from reid_edge.core.threads import THREAD_VARIABLES, usable_cores
 
-from .latency import OnProgress, measure_latency, sgemm_gflops
+from .latency import OnProgress, measure_turn
+from .timing.rates import measure_rates
 
 __all__ = ["in_child", "main"]
 
@@ -39,7 +40,7 @@ def in_child(
     """Run ``job`` (``{"do": name, ...arguments}``) in a child process and return its result.
 
     An error of `reid_edge.errors` in the child is raised here too, with the same class; any other end of the child is a
-    ReidEdgeError that names ``what`` was being done. ``on_progress`` gets what `measure_latency` says meanwhile.
+    ReidEdgeError that names ``what`` was being done. ``on_progress`` gets what `measure_turn` says meanwhile.
     """
     environment = dict.fromkeys(THREAD_VARIABLES, str(usable_cores())) | os.environ
     if blas_threads is not None:
@@ -111,9 +112,9 @@ def _reply(job: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
 
 def _do(on_progress: OnProgress, do: str, **arguments: Any) -> Any:
     if do == "latency":
-        return asdict(measure_latency(**arguments, on_progress=on_progress))
-    assert do == "sgemm", do
-    return sgemm_gflops(**arguments)
+        return asdict(measure_turn(**arguments, on_progress=on_progress))
+    assert do == "rates", do
+    return measure_rates(**arguments)
 
 
 def _death(code: int, complaints: str, what: str) -> str:

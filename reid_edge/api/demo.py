@@ -99,7 +99,7 @@ def run_demo(
             trained=evaluate(files[0], data, progress=True),
             history=history,
             export=export,
-            bench=bench(files, data, options=BenchOptions(batches=(1, 8), min_seconds=0.5)),
+            bench=bench(files, data, options=BenchOptions(batches=(1, 8), min_seconds=0.5, turns=1)),
             rankings=rank_by_protocol(files[0], data.dataset, query[:: -(-len(query) // _QUERIES_SHOWN)]),
             seconds=time.perf_counter() - began,
         )

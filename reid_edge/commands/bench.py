@@ -46,24 +46,61 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Measure each row for at least this long.", rich_help_panel=DEVICE)
     ] = 2.0,
+    turns: Annotated[
+        int, typer.Option(min=1, help="Measure every row this often, the rows in turns.", rich_help_panel=DEVICE)
+    ] = 2,
+    streams: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Threads that run batches side by side; repeatable.",
+            show_default="1",
+            rich_help_panel=DEVICE,
+        ),
+    ] = None,
     threads: Threads = None,
     backend: EngineBackends = None,
+    trtexec_json: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of trtexec --exportTimes or --exportProfile to stand beside; repeatable.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show stages, bounds, turns, energy and clocks.", rich_help_panel=OUTPUT)
+    ] = False,
     json_file: Json = None,
 ) -> None:
     """Time models from file to embedding and score them: a row per model and batch, compared with the first row.
 
-    Without --data, crops are drawn to time the models on, and nothing is scored.
+    Without --data, crops are drawn to time the models on, and nothing is scored. With --json FILE a run that was
+    interrupted leaves its rows there, and the same command continues it.
     """
     from reid_edge import BenchOptions
     from reid_edge import bench as run_bench
     from reid_edge.benchmarks.report import report_table
 
-    batches = tuple(batch) if batch else BenchOptions.batches
-    options = BenchOptions(batches=batches, min_seconds=seconds, threads=threads, backends=tuple(backend or ()))
-    report = run_bench(
-        models, data, options=options, distance=distance, layout=choices.value_of(layout), part=part.value
+    options = BenchOptions(
+        batches=tuple(batch) if batch else BenchOptions.batches,
+        min_seconds=seconds,
+        threads=threads,
+        backends=tuple(backend or ()),
+        turns=turns,
+        streams=tuple(streams or (1,)),
     )
-    show(report_table(report), json_file)
+    report = run_bench(
+        models,
+        data,
+        options=options,
+        distance=distance,
+        layout=choices.value_of(layout),
+        part=part.value,
+        trtexec=trtexec_json or (),
+        save=json_file,
+    )
+    show(report_table(report, details), json_file)
     write_json(json_file, report.to_dict())
 
 

@@ -158,6 +158,18 @@ class _CudaBindings:
     def free_graph(self, graph: int) -> None:
         self._release("cuGraphExecDestroy", graph)
 
+    def open_event(self) -> int:
+        return int(self._active_call("cuEventCreate", self._driver.CUevent_flags.CU_EVENT_DEFAULT))
+
+    def close_event(self, event: int) -> None:
+        self._release("cuEventDestroy", event)
+
+    def record(self, event: int, stream: int) -> None:
+        self._active_call("cuEventRecord", event, stream)
+
+    def elapsed_ms(self, begin: int, end: int) -> float:
+        return float(self._active_call("cuEventElapsedTime", begin, end))
+
     @contextmanager
     def active(self) -> Iterator[None]:
         if not self._guard.usable:

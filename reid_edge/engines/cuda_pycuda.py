@@ -133,6 +133,24 @@ class PyCuda:
         """See `Cuda.free_graph`."""
         self._release(partial(self._graphs, "cuGraphExecDestroy", ctypes.c_void_p(graph)))
 
+    def open_event(self) -> int:
+        """See `Cuda.open_event`."""
+        event = self._call(self._driver.Event)
+        self._held[id(event)] = event
+        return id(event)
+
+    def close_event(self, event: int) -> None:
+        """See `Cuda.close_event`; PyCUDA destroys an event with its object."""
+        self._release(partial(self._held.pop, event))
+
+    def record(self, event: int, stream: int) -> None:
+        """See `Cuda.record`."""
+        self._call(self._held[event].record, self._on(stream))
+
+    def elapsed_ms(self, begin: int, end: int) -> float:
+        """See `Cuda.elapsed_ms`."""
+        return float(self._call(self._held[end].time_since, self._held[begin]))
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """See `Cuda.active`."""

@@ -109,6 +109,15 @@ class TensorRTEngine:
         with self._lane() as lane:
             return self._checked(lane.run(given))
 
+    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """As `run`, and milliseconds of "host_to_device", "compute" and "device_to_host" by CUDA events."""
+        card = self._engine_card()
+        check_batch(images, card.model, self.max_batch)
+        given = as_input(images, card.model)
+        with self._lane() as lane:
+            embeddings, times = lane.run_timed(given)
+        return self._checked(embeddings), times
+
     def run_filled(self, count: int, fill: Callable[[int, int], None]) -> NDArray[np.float32]:
         """Embed ``count`` crops that are on the GPU already -> float32 [count, D], rows of L2 norm 1.
 

@@ -149,11 +149,20 @@ def test_synthesize_twice_is_once(people: Path, tmp_path: Path) -> None:
     assert run(*command, "--seed", 9) == 2
 
 
-def test_bench_writes_a_row_for_each_model_and_batch(people: Path, model: Path, tmp_path: Path) -> None:
+def test_bench_writes_a_row_for_each_model_and_batch(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "bench.json"
+    (tmp_path / "times.json").write_text('[{"computeMs": 2.0, "latencyMs": 3.0}]')
     command = ("bench", model, "--data", people, "--batch", 1, "--batch", 3, "--seconds", 0.1, "--json", out)
-    assert run(*command) == 0
-    assert len(json.loads(out.read_text())["rows"]) == 2
+    assert run(*command, "--turns", 1, "--details", "--trtexec-json", tmp_path / "times.json") == 0
+    written = json.loads(out.read_text())
+    assert len(written["rows"]) == 2 and written["complete"] and written["settings"]["turns"] == 1
+    assert written["trtexec"][0]["times"]["compute_ms"]["p50"] == 2.0
+    printed = capsys.readouterr().out
+    assert (
+        "trtexec times.json: 1 batches" in printed and "opened in" in printed and not list(tmp_path.glob("*.partial"))
+    )
 
 
 def _files(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -190,3 +191,15 @@ def test_after_a_lost_context_the_engine_refuses_with_the_remedy(built: Built) -
 def test_a_device_that_is_not_there_is_a_line(built: Built) -> None:
     with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES"), TensorRTEngine(built.path, device=99):
         pass
+
+
+def test_a_timed_run_gives_the_rows_of_an_untimed_one_and_times_that_fit_into_the_call(built: Built) -> None:
+    with TensorRTEngine(built.path) as engine:
+        for _ in range(4):
+            images = images_of(9, seed=1)
+            begin = time.perf_counter()
+            embeddings, times = engine.run_timed(images)
+            passed_ms = (time.perf_counter() - begin) * 1e3
+            np.testing.assert_array_equal(embeddings, engine.run(images))
+            assert list(times) == ["host_to_device", "compute", "device_to_host"]
+            assert 0 < sum(times.values()) < passed_ms and times["compute"] > 0

@@ -95,6 +95,22 @@ class Device(Protocol):
         """Free a graph that `end_capture` returned."""
         ...
 
+    def open_event(self) -> int:
+        """A new event, which marks a moment of a stream for `elapsed_ms`."""
+        ...
+
+    def close_event(self, event: int) -> None:
+        """Destroy an event that `open_event` returned."""
+        ...
+
+    def record(self, event: int, stream: int) -> None:
+        """Queue the event: its moment is when all that was queued before it is done."""
+        ...
+
+    def elapsed_ms(self, begin: int, end: int) -> float:
+        """Milliseconds between two events that have passed, to half a microsecond."""
+        ...
+
     def active(self) -> Any:
         """A context manager in which the device's context is current, if it can be, for other libraries' calls."""
         ...

@@ -14,6 +14,7 @@ from reid_edge.errors import ModelError
 
 from .buffers import Buffer
 from .contract import Device, ExecutionContext, LoadedEngine
+from .events import LaneTimer
 from .graphs import Graphs
 from .profiles import choose_profile
 
@@ -43,6 +44,7 @@ class Lane:
         """``graphs`` is how many batch sizes have one; ``zero_copy`` is for `Buffer` (None: on integrated GPUs)."""
         self._device, self._engine = device, loaded
         self._name = loaded.tensors[0][0]
+        self._timer: LaneTimer | None = None
         largest = max(profile[2] for profile in loaded.profiles)
         shared = device.integrated if zero_copy is None else zero_copy
         with ExitStack() as stack, device.active():
@@ -62,29 +64,42 @@ class Lane:
             device.synchronize(self.stream)
             self._open = stack.pop_all()
 
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, images: NDArray[Any], mark: Callable[[int], None] = lambda moment: None) -> NDArray[np.float32]:
         """Embed ``images`` in the engine's input format -> float32 [N, D], the caller's own."""
 
         def fill(address: int, stream: int) -> None:
             self._input.host[: len(images)] = images
             self._input.upload(len(images))
 
-        return self.run_filled(len(images), fill)
+        return self.run_filled(len(images), fill, mark)
 
-    def run_filled(self, count: int, fill: Callable[[int, int], None]) -> NDArray[np.float32]:
+    def run_timed(self, images: NDArray[Any]) -> tuple[NDArray[np.float32], dict[str, float]]:
+        """As `run`, and the milliseconds of its parts on the GPU, by `LaneTimer`."""
+        if self._timer is None:
+            with self._device.active():
+                self._timer = LaneTimer(self._device, self.stream, self._open)
+        return self.run(images, self._timer.mark), self._timer.times_ms()
+
+    def run_filled(
+        self, count: int, fill: Callable[[int, int], None], mark: Callable[[int], None] = lambda moment: None
+    ) -> NDArray[np.float32]:
         """Embed ``count`` inputs that ``fill(address, stream)`` queues on the stream -> float32 [count, D].
 
-        Whatever is raised, nothing that was queued is left running.
+        ``mark`` is told each moment of `LaneTimer`. Whatever is raised, nothing that was queued is left running.
         """
         self._device.check()
         profile, batch = choose_profile(self._engine.profiles, count)
         with self._device.active():
             try:
+                mark(0)
                 fill(self._input.address, self.stream)
+                mark(1)
                 from_graph = self.graphs.launch(batch)
                 if not from_graph:
                     self._execute(self._contexts[profile], batch)
+                mark(2)
                 self._output.download(count)
+                mark(3)
             except BaseException:
                 self._device.synchronize(self.stream)  # the GPU's own error, where there is one, is the reason
                 raise

@@ -65,6 +65,30 @@ def same(found: NDArray[np.float32], images: NDArray[np.uint8]) -> None:
 # ---------------------------------------------------------------- runs, profiles and graphs
 
 
+def test_a_timed_run_gives_the_same_rows_and_the_times_of_its_parts(driver: Driver, cuda: Cuda) -> None:
+    """A kernel of 20 ms is in compute and in no copy; events are made once and freed with the lane."""
+    lane = Lane(cuda, NumpyEngine(TWO, pause=0.02))
+    for _ in range(4):  # by the third run from a graph
+        _, times = lane.run_timed(images_of(3))
+        assert list(times) == ["host_to_device", "compute", "device_to_host"]
+        assert times["compute"] >= 19.9 and min(times.values()) >= 0
+    assert driver.live()["events"] == 4
+    lane.close()
+    plain = Lane(cuda, NumpyEngine(TWO))
+    for count in (1, 9, 1, 9, 1, 9):
+        images = images_of(count, count)
+        same(plain.run_timed(images)[0], images)
+    plain.close()
+
+
+def test_a_run_that_is_not_timed_makes_no_events(driver: Driver, cuda: Cuda) -> None:
+    lane = Lane(cuda, NumpyEngine(TWO))
+    driver.reset()
+    lane.run(images_of(2))
+    assert "cuEventRecord" not in driver.log() and "events" not in driver.live()
+    lane.close()
+
+
 def test_every_count_gives_its_rows_three_times_over(cuda: Cuda) -> None:
     """The third run of a size is a graph's."""
     lane = Lane(cuda, NumpyEngine(TWO))

@@ -15,7 +15,7 @@ __all__ = ["KINDS", "Driver", "built_driver", "environment_on"]
 
 SOURCE = Path(__file__).with_name("libcuda.c")
 ROOT = Path(__file__).parents[3]
-KINDS = ("contexts", "device memory", "host memory", "streams", "graphs", "executable graphs")
+KINDS = ("contexts", "device memory", "host memory", "streams", "graphs", "executable graphs", "events")
 
 
 def built_driver(folder: Path) -> Path:

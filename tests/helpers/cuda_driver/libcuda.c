@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef int CUresult;
 typedef uint64_t CUdeviceptr;
@@ -25,10 +26,10 @@ typedef struct object *handle;
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
        INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, CAPTURE_UNSUPPORTED = 900 };
-enum kind { CONTEXT, DEVICE_MEMORY, HOST_MEMORY, STREAM, GRAPH, GRAPH_EXEC, KINDS };
+enum kind { CONTEXT, DEVICE_MEMORY, HOST_MEMORY, STREAM, GRAPH, GRAPH_EXEC, EVENT, KINDS };
 
 struct work { int copy; void *to; const void *from; size_t size; void (*run)(void *); void *argument; };
-struct object { enum kind kind; void *memory; int live, capturing; struct work *work; int count; struct object *next; };
+struct object { enum kind kind; void *memory; int live, capturing; double at; struct work *work; int count; struct object *next; };
 
 static pthread_mutex_t lock;
 static struct object *objects, *primary;
@@ -271,6 +272,30 @@ API CUresult cuGraphLaunch(void *exec, void *stream) {
 }
 API CUresult cuGraphExecDestroy(void *exec) { return gone("cuGraphExecDestroy", exec, GRAPH_EXEC); }
 API CUresult cuGraphDestroy(void *graph) { return gone("cuGraphDestroy", graph, GRAPH); }
+
+/* -------------------------------------------------------------------------------- events: work runs when it is queued */
+API CUresult cuEventCreate(void **event, unsigned flags) {
+    BEGIN("cuEventCreate") NEED_CONTEXT
+    *event = made(EVENT);
+    END;
+}
+API CUresult cuEventDestroy_v2(void *event) { return gone("cuEventDestroy", event, EVENT); }
+API CUresult cuEventRecord(void *event, void *stream) {
+    BEGIN("cuEventRecord") NEED_CONTEXT
+    struct object *one = found(event, EVENT), *on = found(stream, STREAM);
+    struct timespec now;
+    if (!one || !on || on->capturing) GIVE(INVALID_HANDLE)
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    one->at = 1e3 * now.tv_sec + now.tv_nsec / 1e6;
+    END;
+}
+API CUresult cuEventElapsedTime(float *milliseconds, void *begin_event, void *end_event) {
+    BEGIN("cuEventElapsedTime") NEED_CONTEXT
+    struct object *first = found(begin_event, EVENT), *last = found(end_event, EVENT);
+    if (!first || !last || !first->at || !last->at) GIVE(INVALID_HANDLE)
+    *milliseconds = last->at - first->at;
+    END;
+}
 
 /* -------------------------------------------------------------------------------- errors and the table of functions */
 API CUresult cuGetErrorName(CUresult error, const char **name) { *name = "CUDA_ERROR"; return OK; }

@@ -1,0 +1,1 @@
+"""Energy and clocks while something is measured: NVIDIA's counter, a Jetson's rails, RAPL."""
