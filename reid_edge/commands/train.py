@@ -60,7 +60,10 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Start from a torchvision, torchreid or reid-edge file.", rich_help_panel=START
+            metavar="FILE",
+            help="Start from a torchvision, torchreid or reid-edge file, or from public weights by name (reid-edge "
+            "models), as imagenet: fetched once, checked and kept.",
+            rich_help_panel=START,
         ),
     ] = None,
     finetune: Annotated[
