@@ -284,7 +284,7 @@ def _with_synchronised_norms(model: ReidModel, config: TrainConfig, device: torc
         return model
     if device.type != "cuda":
         raise InputError("sync_norm needs a GPU for each process: leave it false on a CPU")
-    synchronised: ReidModel = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    synchronised: ReidModel = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return synchronised
 
 

@@ -117,7 +117,7 @@ def _refuse_wrong_names(asked: RunRequest) -> None:
         require_name(asked.recipe, RECIPES, "recipe")
     if asked.run.device is not None:
         check_device(asked.run.device)
-    if asked.start.file and not _named(asked.start, asked.arch or (asked.config and asked.config.arch)):
+    if asked.start.file and not _named(asked.start, asked.config.arch if asked.config else asked.arch):
         require_file(asked.start.file, "the weights to start from")
     if asked.teacher and not weights_name(asked.teacher.model, asked.teacher.arch):
         require_model(asked.teacher.model, asked.teacher.arch, "a teacher")
