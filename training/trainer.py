@@ -91,9 +91,9 @@ class Trainer:
             ratio = faster_in_bf16(self.model, batch, config.input_hw)
         if ratio is not None:  # all ranks agree
             ratio = float(self.world.mean(torch.tensor(ratio)))
-            logger.info("mixed bf16 takes steps %.2f times as fast as fp32 here", ratio)
         self._use_precision("bf16" if gains(ratio) else "fp32")
-        logger.info("training in %s", self.precision)
+        if ratio is not None:
+            logger.info("training in %s: mixed bf16 is %.2f times as fast as fp32 here", self.precision, ratio)
 
     def _use_precision(self, precision: str) -> None:
         self.precision = precision
