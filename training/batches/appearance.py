@@ -1,6 +1,6 @@
 """Augmentation of what a camera decides: colours, and how many pixels a person has. Off unless a recipe asks for it.
 
-Colour as torchreid's for models that must work elsewhere (``color_jitter``, docs/MODEL_ZOO.md there).
+Colour as torchreid's for models that must work elsewhere (``color_jitter`` in its model zoo).
 """
 
 from __future__ import annotations

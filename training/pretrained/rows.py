@@ -105,7 +105,7 @@ _OF_TORCHREID = (
     ),
 )
 
-# architecture, data, the id on Google Drive in torchreid's docs/MODEL_ZOO.md: to be copied by hand
+# architecture, data, the id on Google Drive in the model zoo of torchreid: to be copied by hand
 _ON_DRIVE = (
     ("osnet_ibn_x1_0", "imagenet", "1sr90V6irlYYDd4_4ISU2iruoRG8J__6l"),
     ("osnet_ain_x1_0", "imagenet", "1-CaioD9NaqbHK_kzSMW8VE4_3KcsRjEo"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.https_server import Site, certificate, https_site
+from helpers.servers.https import Site, certificate, https_site
 
 from reid_edge.api.known_models import known_models
 from reid_edge.api.train_plan import planned_run
