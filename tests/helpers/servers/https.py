@@ -60,6 +60,11 @@ def certificate(folder: Path) -> Path:
     return made
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients hang up, as tests ask them to."""
+
+
 @contextmanager
 def https_site(certificate: Path) -> Iterator[Site]:
     """A server on a free port of localhost."""
@@ -75,7 +80,7 @@ def https_site(certificate: Path) -> Iterator[Site]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("localhost", 0), Handler)
+    server = _Server(("localhost", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.servers.https import Site, certificate, https_site
 
-from reid_edge.api.known_models import known_models
+from reid_edge.api.known_models import KnownWeights
 from reid_edge.api.train_plan import planned_run
 from reid_edge.core.registry import _registered
 from reid_edge.data.synthetic.dataset import synthesize
@@ -21,7 +21,7 @@ from reid_edge.training.models.names import check_architecture
 from reid_edge.training.options import StartFrom, Teacher
 from reid_edge.training.pretrained import fetch as fetching
 from reid_edge.training.pretrained.fetch import FetchError, fetch
-from reid_edge.training.pretrained.locate import architecture_of, find_weights, weights_name
+from reid_edge.training.pretrained.locate import architecture_of, cached, find_weights, weights_name
 from reid_edge.training.pretrained.rows import WEIGHTS, PretrainedWeights, imagenet_weights
 from reid_edge.training.recipe.recipes import recipe_for
 from reid_edge.training.run_record import RunRequest
@@ -288,11 +288,12 @@ def test_a_run_records_the_file_that_a_name_stood_for(
     assert record.teacher == Teacher(model=str(cache / "w.pth"), arch="osnet_x0_25")
 
 
-def test_the_list_says_how_each_file_is_had(cache: Path, register: None) -> None:
-    WEIGHTS.register("bytes", _row(sha256=SHA256))
-    how = {each.name: each.how for each in known_models().weights}
-    assert how["osnet_x1_0_imagenet"] == "fetched" and how["osnet_x1_0_msmt17"] == how["bytes"] == "by hand"
+def test_the_list_says_how_each_file_is_had(cache: Path) -> None:
+    def known(row: PretrainedWeights) -> KnownWeights:
+        return KnownWeights(name="any", row=row, path=cached(row))
+
+    assert known(WEIGHTS["osnet_x1_0_imagenet"]).how == "fetched"
+    assert known(WEIGHTS["osnet_x1_0_msmt17"]).how == known(_row()).how == "by hand"
     cache.mkdir(parents=True)
     (cache / "w.pth").write_bytes(BODY)
-    (mine,) = [each for each in known_models().weights if each.name == "bytes"]
-    assert mine.how == "here" and mine.to_dict()["path"] == str(cache / "w.pth")
+    assert known(_row()).how == "here" and known(_row()).to_dict()["path"] == str(cache / "w.pth")
