@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
+from .commands import adopt, bench, data, evaluate, export, models, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
 from .commands.parts.help import HelpGroup
 from .core.log import printable, show_messages
@@ -190,6 +190,7 @@ _COMMANDS = (
         "adopt models/osnet_x0_25_fp16_trtexec.engine --onnx models/osnet_x0_25_fp16.onnx",
     ),
     (app, "Models", "inspect-model", bench.inspect_model, bench.INSPECT_EXAMPLES),
+    (app, "Models", "models", models.models, models.EXAMPLES),
     (app, "Scores", "eval", evaluate.evaluate, "eval models/osnet_x0_25_fp32.onnx --data Market-1501 --json eval.json"),
     (app, "Scores", "bench", bench.bench, bench.EXAMPLES),
     (app, "Scores", "pairs", pairs.pairs, "pairs models/osnet_x0_25_fp32.onnx --data Market-1501 --out pairs"),

@@ -17,7 +17,7 @@ from reid_edge.embedder.embedder import Embedder
 from reid_edge.engines.base import Engine
 from reid_edge.errors import DatasetError, InputError, ModelError
 from reid_edge.training.batches.cache import DecodedCrops, cache_decoded, crops_key, read_checked, write_checked
-from reid_edge.training.batches.sampler import pk_batches
+from reid_edge.training.batches.sampler import balanced_batches, pk_batches
 from reid_edge.training.recipe.config import TrainConfig
 
 from .parallel import World
@@ -32,13 +32,15 @@ logger = logging.getLogger(__name__)
 class TrainingData:
     """Crops in memory: ``images`` uint8 [N, H, W, 3] RGB and ``labels`` int64 [N], identities from 0.
 
-    ``usable`` int64 [M] are the rows that could be read; ``teacher_embeddings`` float32 [N, T] or None.
+    ``usable`` int64 [M] are the rows that could be read; ``teacher_embeddings`` float32 [N, T] or None; ``domains``
+    int64 [N] the number of the data set that a crop is of, None where there is one.
     """
 
     images: Tensor
     labels: NDArray[np.int64]
     usable: NDArray[np.int64]
     teacher_embeddings: NDArray[np.float32] | None = None
+    domains: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         taught = "" if self.teacher_embeddings is None else ", with a teacher's embeddings"
@@ -48,7 +50,11 @@ class TrainingData:
         """The P x K batches of an epoch, each int64 [P*K] rows of ``images``: the same whenever they are drawn."""
         rng = np.random.default_rng([config.seed, epoch])
         labels = self.labels[self.usable]
-        batches = pk_batches(labels, config.identities_per_batch, config.crops_per_identity, rng)
+        size = config.identities_per_batch, config.crops_per_identity
+        if config.balance_domains and self.domains is not None:
+            batches = balanced_batches(labels, self.domains[self.usable], *size, rng)
+        else:
+            batches = pk_batches(labels, *size, rng)
         return [self.usable[batch] for batch in batches]
 
     def with_teacher(self, teacher: Engine, dataset: Dataset, folder: Path, world: World) -> TrainingData:
@@ -101,7 +107,8 @@ def prepare_data(dataset: Dataset, trainer: Trainer, *, max_bad_crops: int = 10)
     with trainer.world.main_first():
         crops = cache_decoded(dataset.split.train, config.input_hw, config.resize)
     usable = _usable_rows(crops, dataset, max_bad_crops)
-    data = TrainingData(_resident(crops.images, trainer.device), labels_of(dataset), usable)
+    domains = np.repeat(np.arange(len(dataset.mixed_from)), dataset.mixed_from) if dataset.mixed_from else None
+    data = TrainingData(_resident(crops.images, trainer.device), labels_of(dataset), usable, domains=domains)
     batches = data.batches(config, trainer.epoch)
     trainer.world.share(batches[0], config.crops_per_identity)
     if trainer.progress.iteration > len(batches):

@@ -24,10 +24,13 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def add(self, losses: dict[str, float], seconds: float) -> None:
-        """Count one batch."""
+    def count(self, seconds: float) -> None:
+        """Count one batch; its losses may follow later."""
         self.iteration += 1
         self.seconds += seconds
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Add the losses of a batch that is counted."""
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
 
     def checked(self) -> Progress:
@@ -37,9 +40,9 @@ class Progress:
             raise ValueError(f"an epoch cannot be {self.iteration} batches and {self.seconds} seconds old")
         return self
 
-    def means(self) -> dict[str, float]:
-        """The mean losses of the batches done."""
-        return {name: value / self.iteration for name, value in self.sums.items()}
+    def means(self, unread: int = 0) -> dict[str, float]:
+        """The mean losses of the batches done, but for the last ``unread``, whose losses were not added yet."""
+        return {name: value / (self.iteration - unread) for name, value in self.sums.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

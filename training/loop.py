@@ -18,7 +18,7 @@ from reid_edge.card import ModelCard
 from reid_edge.core.progress import phase, track
 from reid_edge.data.datasets import Dataset
 from reid_edge.engines.base import Engine
-from reid_edge.errors import GateError, Stopped
+from reid_edge.errors import Stopped
 from reid_edge.scoring.evaluation import evaluate
 from reid_edge.training.batches.augment import augment
 from reid_edge.training.models.reid_model import Features
@@ -76,6 +76,7 @@ def train(
         with folder.locked():
             folder.load(weights, resume=resume)
             trainer.fake_quantize(trainer.quantization or quantization or {})
+            trainer.choose_precision()
             if trainer.epoch == config.epochs:
                 logger.info(
                     "%s is finished after %d epochs: give --resume a larger --epochs to go on", out, config.epochs
@@ -137,8 +138,10 @@ def train_one_epoch(trainer: Trainer, data: TrainingData, folder: RunFolder, sig
         rows = world.share(batch, config.crops_per_identity)
         images, labels, teacher = data.gather(rows, trainer.device)
         rng = np.random.default_rng([config.seed, epoch, progress.iteration + 1, world.rank])
-        losses = train_step(trainer, augment(images, config, rng), labels, teacher)
-        progress.add(losses, time.perf_counter() - started)
+        trainer.losses.add(train_step(trainer, augment(images, config, rng), labels, teacher))
+        progress.count(time.perf_counter() - started)
+        if trainer.losses.due:
+            trainer.read_losses()
         stop_if_signalled(trainer, folder, signalled())
         folder.save_if_due()
 
@@ -154,20 +157,22 @@ def stop_if_signalled(trainer: Trainer, folder: RunFolder, number: int) -> None:
         )
 
 
-def train_step(trainer: Trainer, images: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
+def train_step(trainer: Trainer, images: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, Tensor]:
     """One optimisation step on float32 [B, 3, H, W] and int64 [B]; the losses by name, each times its weight.
 
-    ``teacher`` float32 [B, T] are a teacher's embeddings of the same crops. Raises GateError when a loss is not finite,
-    before anything is updated.
+    They are the means over the ranks, still on the device: a GPU is not waited for (`Trainer.read_losses` is, every few
+    steps). ``teacher`` float32 [B, T] are a teacher's embeddings of the same crops. On a CPU, raises GateError when a
+    loss is not finite, before anything is updated.
     """
     config, world, scaler = trainer.config, trainer.world, trainer.scaler
     with trainer.autocast():
         features = trainer.forward(images)
     losses = weighted_losses(trainer, features, labels, teacher)
     stacked = torch.stack(list(losses.values()))
-    # One wait for the device, not one for each; the means over the ranks, so that all of them stop at a loss or none.
-    values = dict(zip(losses, world.mean(stacked).tolist(), strict=True))
-    check_finite(values, trainer)
+    # The means over the ranks, so that all of them stop at a loss or none.
+    values = dict(zip(losses, world.mean(stacked).unbind(), strict=True))
+    if trainer.device.type == "cpu":
+        trainer.check_finite({name: float(value) for name, value in values.items()}, trainer.progress.iteration + 1)
 
     # DDP averages the ranks' gradients: right for the ID loss, while the others are computed whole on every rank.
     own = losses.get("id", 0.0)
@@ -206,16 +211,6 @@ def weighted_losses(trainer: Trainer, features: Features, labels: Tensor, teache
         divergence = similarity_distillation(student, teacher, config.distill_temperature)
         losses["distill"] = config.distill_weight * divergence
     return losses
-
-
-def check_finite(losses: dict[str, float], trainer: Trainer) -> None:
-    """Raise GateError, with all losses, unless their sum is finite."""
-    if not np.isfinite(sum(losses.values())):
-        parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-        raise GateError(
-            f"the loss is not finite at {trainer.where(trainer.progress.iteration + 1)} ({parts}): "
-            "train again with a lower --lr in another --out, or with --precision fp32"
-        )
 
 
 def evaluate_deployed(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:

@@ -15,11 +15,12 @@ __all__ = ["DEFAULT_RUN", "RunOptions", "StartFrom", "Teacher"]
 class StartFrom:
     """The weights that training starts from; random ones when all are None. At most one is given.
 
-    ``weights`` is a reid-edge checkpoint, or a torchvision or torchreid state dict. ``finetune`` is the same with the
-    recipe "finetune". ``qat`` is a model to fine-tune with INT8 fake quantisation, by the recipe "qat": its activation
-    ranges are calibrated on the training crops, and it is its own teacher in FP32, so that no labels are needed;
-    with ``merged_streams`` it rounds where the INT8 files of merged streams do (``export --optimize-for gpu``), with
-    ``quantize_residuals`` what its blocks add to their outputs is rounded too.
+    ``weights`` is a reid-edge checkpoint, or a torchvision or torchreid state dict; or the name of public weights that
+    ``reid-edge models`` lists ("imagenet": those of the architecture), which are fetched once and kept. ``finetune`` is
+    the same with the recipe "finetune". ``qat`` is a model to fine-tune with INT8 fake quantisation, by the recipe
+    "qat": its activation ranges are calibrated on the training crops, and it is its own teacher in FP32, so that no
+    labels are needed; with ``merged_streams`` it rounds where the INT8 files of merged streams do (``export
+    --optimize-for gpu``), with ``quantize_residuals`` what its blocks add to their outputs is rounded too.
     """
 
     weights: Path | str | None = None
@@ -56,15 +57,20 @@ class StartFrom:
         """The same with an absolute path."""
         if self.file is None:
             return self
-        absolute: dict[str, Any] = {self.option.removeprefix("--"): str(self.file.resolve())}
-        return replace(self, **absolute)
+        return self.at(self.file.resolve())
+
+    def at(self, path: Path) -> StartFrom:
+        """The same with the file at ``path``."""
+        moved: dict[str, Any] = {self.option.removeprefix("--"): str(path)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
     """A model whose similarities between the crops of a batch are learned too (knowledge distillation).
 
-    ``model`` is a checkpoint, an ONNX file, or a foreign ``.pth`` of the architecture ``arch``.
+    ``model`` is a checkpoint, an ONNX file, a foreign ``.pth`` of the architecture ``arch``, or the name of public
+    weights.
     """
 
     model: Path | str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -10,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from reid_edge.core.progress import phase
 from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.training.models.checkpoint import Checkpoint, restore_stem
 from reid_edge.training.models.registry import build_with
@@ -21,17 +23,14 @@ from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
 from reid_edge.training.recipe.losses import CenterLoss
 
 from .history import EpochReport, Progress, history_from
+from .optimizers import MOMENTS, build_optimizer, load_moments, moving_average
 from .parallel import ALONE, World
 from .qat import activation_ranges, add_fake_quantisation, residual_ranges
+from .speed import LossLog, faster_in_bf16, gains
 
 __all__ = ["Trainer", "amp_dtype"]
 
-_MOMENTS = {
-    "adam": {"step", "exp_avg", "exp_avg_sq"},
-    "amsgrad": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
-    "sgd": {"momentum_buffer"},
-}
-"""What each optimiser keeps for a parameter."""
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -55,13 +54,16 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model: ReidModel = build_with(config.arch, config.options, _classes(config, identities))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = _with_synchronised_norms(self.model, config, self.device, world)
         self.forward = _forward(self.model, config, world)
-        self.average = _moving_average(self.model, config.ema_decay) if config.ema_decay else None
+        self.average = moving_average(self.model, config.ema_decay) if config.ema_decay else None
         self.centers = CenterLoss(identities if config.center_weight else 1, self.model.embedding_dim).to(self.device)
-        self.optimizer = _optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, config)
         self.center_optimizer = torch.optim.SGD(self.centers.parameters(), lr=config.center_learning_rate)
         # A gradient scaler takes no optimiser whose parameters get no gradient.
         self.optimizers = [self.optimizer, *([self.center_optimizer] if config.center_weight else [])]
+        self.losses = LossLog(self.device)
+        self.precision = config.precision
         self._amp = amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp is torch.float16)
 
@@ -78,6 +80,24 @@ class Trainer:
     def epoch(self) -> int:
         """The number of whole epochs done."""
         return len(self.history)
+
+    def choose_precision(self) -> None:
+        """Measure, for "auto" on a CPU, whether steps are faster in bfloat16; a resumed run keeps what it had."""
+        if self.precision != "auto" or self.device.type != "cpu":
+            return
+        config = self.config
+        batch = config.identities_per_batch * config.crops_per_identity // self.world.size
+        with phase("measuring which precision is faster"):
+            ratio = faster_in_bf16(self.model, batch, config.input_hw)
+        if ratio is not None:  # all ranks agree
+            ratio = float(self.world.mean(torch.tensor(ratio)))
+        self._use_precision("bf16" if gains(ratio) else "fp32")
+        if ratio is not None:
+            logger.info("training in %s: mixed bf16 is %.2f times as fast as fp32 here", self.precision, ratio)
+
+    def _use_precision(self, precision: str) -> None:
+        self.precision = precision
+        self._amp = amp_dtype(precision, self.device)
 
     def autocast(self) -> torch.autocast:
         """The context of the forward pass: mixed precision, or float32 throughout."""
@@ -98,7 +118,7 @@ class Trainer:
     def restart_average(self) -> None:
         """Restart the moving average from the present weights, after others were imported."""
         if self.average is not None:
-            self.average = _moving_average(self.model, self.config.ema_decay)
+            self.average = moving_average(self.model, self.config.ema_decay)
 
     def set_learning_rate(self, factor: float) -> None:
         """Scale the base learning rate; the centers keep theirs."""
@@ -111,16 +131,36 @@ class Trainer:
         self.model.train()
         if self.config.freeze_norm:
             for module in self.model.modules():
-                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
     def summary(self) -> str:
         """The mean losses and the images a second of the epoch so far, for a progress bar: short, for 80 columns."""
-        means = " ".join(f"{name} {value:.2f}" for name, value in self.progress.means().items())
+        means = " ".join(f"{name} {value:.2f}" for name, value in self.progress.means(len(self.losses)).items())
         return f"{means} {self._images_per_second():.0f}/s"
+
+    def read_losses(self) -> None:
+        """Add the losses of the steps since the last time to the progress, all of which are counted there.
+
+        Raises GateError when one is not finite: of the present step on a CPU, of some steps before on a GPU.
+        """
+        first = self.progress.iteration - len(self.losses) + 1
+        for iteration, losses in enumerate(self.losses.read(), start=first):
+            self.check_finite(losses, iteration)
+            self.progress.add(losses)
+
+    def check_finite(self, losses: dict[str, float], iteration: int) -> None:
+        """Raise GateError, with all losses, unless their sum is finite."""
+        if not math.isfinite(sum(losses.values())):
+            parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            raise GateError(
+                f"the loss is not finite at {self.where(iteration)} ({parts}): "
+                "train again with a lower --lr in another --out, or with --precision fp32"
+            )
 
     def epoch_report(self) -> EpochReport:
         """The epoch whose batches are all done, as a row of the history."""
+        self.read_losses()
         return EpochReport(
             epoch=self.epoch + 1,
             learning_rate=self.learning_rate,
@@ -136,10 +176,11 @@ class Trainer:
         self.progress = Progress()
 
     def check_weights(self) -> None:
-        """Raise GateError when a number of the model or the centers is not finite: one step can do that unseen.
+        """Raise GateError when a loss, or a number of the model or the centers, is not finite.
 
-        A loss of the step's own batch was still finite.
+        One step can do that to weights unseen: the loss of its own batch was still finite.
         """
+        self.read_losses()
         states = (self.model.state_dict(), self.deployed.state_dict(), self.centers.state_dict())
         broken = [name for state in states for name, value in state.items() if not torch.isfinite(value).all()]
         if broken:
@@ -165,6 +206,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "history": [report.to_dict() for report in self.history],
             "progress": asdict(self.progress),
+            "precision": self.precision,
             **({"averaged": average.state_dict(), "model": self.model.state_dict()} if average is not None else {}),
         }
 
@@ -187,9 +229,11 @@ class Trainer:
                 self.average.load_state_dict(saved["averaged"])
                 restore_stem(self.deployed, checkpoint.card)
             self.centers.load_state_dict(saved["centers"])
-            _load_moments(self.optimizer, saved["optimizer"], _MOMENTS[self.config.optimizer])
-            _load_moments(self.center_optimizer, saved["center_optimizer"], {"momentum_buffer"})
+            load_moments(self.optimizer, saved["optimizer"], MOMENTS[self.config.optimizer])
+            load_moments(self.center_optimizer, saved["center_optimizer"], {"momentum_buffer"})
             self.scaler.load_state_dict(saved["scaler"])
+            earlier = "fp32" if (self.precision, self.device.type) == ("auto", "cpu") else self.precision
+            self._use_precision(str(saved.get("precision", earlier)))
             self.quantization = checkpoint.card.quantization
             self.history = history_from(saved["history"])
             self.progress = Progress(**saved["progress"]).checked()
@@ -234,6 +278,16 @@ def _classes(config: TrainConfig, identities: int) -> int:
     return (config.classes or identities) if config.id_weight else 0
 
 
+def _with_synchronised_norms(model: ReidModel, config: TrainConfig, device: torch.device, world: World) -> ReidModel:
+    """The model whose batch norms take the statistics of all ranks' crops, if the recipe says so."""
+    if not config.sync_norm or world.size == 1:
+        return model
+    if device.type != "cuda":
+        raise InputError("sync_norm needs a GPU for each process: leave it false on a CPU")
+    synchronised: ReidModel = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return synchronised
+
+
 def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
     """The model as a step calls it: over all ranks, compiled, or plain."""
     forward: nn.Module = model
@@ -243,41 +297,8 @@ def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[T
     return compiled
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=config.momentum, weight_decay=decay)
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, amsgrad=config.optimizer == "amsgrad")
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any], names: set[str]) -> None:
-    """Load what an optimiser keeps for its parameters; its settings stay those of the recipe.
-
-    Raises ValueError for a parameter that it has not, or that has another shape.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for place, kept in saved["state"].items():
-        shapes = ((), parameters[place].shape)
-        if set(kept) != names or any(value is not None and value.shape not in shapes for value in kept.values()):
-            raise ValueError(f"the optimiser's state of parameter {place} is of another recipe or model")
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _moving_average(model: ReidModel, decay: float) -> AveragedModel:
-    """A moving average of weights and batch norm's statistics, with a lower decay at first, to forget the start."""
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
-        done = int(count)
-        return averaged.lerp(current, 1 - min(decay, (1 + done) / (10 + done)))
-
-    return AveragedModel(model, avg_fn=average, use_buffers=True)
-
-
 def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for float32 throughout. "auto" keeps a CPU in float32: docs/guides/training.md."""
+    """The autocast type, None for float32 throughout, as for "auto" on a CPU that was not measured."""
     if precision == "auto":
         if device.type != "cuda":
             return None

@@ -14,7 +14,9 @@ from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.errors import InputError
 from reid_edge.training.models.names import check_architecture, check_device
-from reid_edge.training.options import StartFrom
+from reid_edge.training.options import StartFrom, Teacher
+from reid_edge.training.pretrained.locate import IMAGENET, architecture_of, find_weights, weights_name
+from reid_edge.training.pretrained.rows import WEIGHTS
 from reid_edge.training.recipe.config import TrainConfig
 from reid_edge.training.recipe.recipes import RECIPES, recipe_for
 from reid_edge.training.run_record import (
@@ -45,7 +47,7 @@ def planned_run(asked: RunRequest, data: Sequence[Data], out: Path) -> tuple[Run
     _refuse_wrong_names(asked)
     record = read_record(out) if asked.run.resume else None
     if record is not None:
-        record = record.resumed(asked, out)
+        record = record.resumed(_with_files(asked, record.config.arch), out)
         layouts = [each.layout for each in record.data]
         with phase("listing the data"):
             moved = [_opened(each, asked.layout or layouts[row % len(layouts)]) for row, each in enumerate(data)]
@@ -62,7 +64,7 @@ def planned_run(asked: RunRequest, data: Sequence[Data], out: Path) -> tuple[Run
         datasets = [_opened(each, asked.layout) for each in data]
         records = tuple(map(DataRecord.of, datasets))
     config, base = _without_record(asked, data, out) if begun else (_config_of(asked), _base_of(asked))
-    return RunRecord.of(config, base, records, asked), datasets
+    return RunRecord.of(config, base, records, _with_files(asked, config.arch)), datasets
 
 
 def training_config(
@@ -86,7 +88,7 @@ def training_config(
     """
     start = start or StartFrom()
     if start.recipe and arch is None and config is None:
-        arch = _architecture_in(Path(start.file or ""))
+        arch = architecture_of(start.finetune or "") or _architecture_in(Path(start.file or ""))
     config = recipe_in(config, arch)
     if arch is None and config is None:
         raise InputError(_ONE_RECIPE)
@@ -115,10 +117,26 @@ def _refuse_wrong_names(asked: RunRequest) -> None:
         require_name(asked.recipe, RECIPES, "recipe")
     if asked.run.device is not None:
         check_device(asked.run.device)
-    if asked.start.file:
+    if asked.start.file and not _named(asked.start, asked.config.arch if asked.config else asked.arch):
         require_file(asked.start.file, "the weights to start from")
-    if asked.teacher:
+    if asked.teacher and not weights_name(asked.teacher.model, asked.teacher.arch):
         require_model(asked.teacher.model, asked.teacher.arch, "a teacher")
+
+
+def _named(start: StartFrom, arch: str | None) -> str | None:
+    """The name of public weights in ``start``; a run that is resumed may leave out the architecture of "imagenet"."""
+    given = start.weights or start.finetune
+    return None if given is None else str(given) if str(given) == IMAGENET and not arch else weights_name(given, arch)
+
+
+def _with_files(asked: RunRequest, arch: str) -> RunRequest:
+    """The request with the files of public weights, fetched where they are not here yet, in place of their names."""
+    start, teacher = asked.start, asked.teacher
+    if given := start.weights or start.finetune:
+        start = start.at(find_weights(given, arch))
+    if teacher and (name := weights_name(teacher.model, teacher.arch)):
+        teacher = Teacher(model=find_weights(name), arch=WEIGHTS[name].architecture)
+    return replace(asked, start=start, teacher=teacher)
 
 
 def _opened(data: Data, layout: str | None) -> Dataset:

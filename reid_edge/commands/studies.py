@@ -66,7 +66,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
-            help="Weights that an architecture starts from; random by default. Repeatable.",
+            help="Weights that an architecture starts from, a file or public ones by name; random if not given. "
+            "Repeatable.",
             rich_help_panel=WHAT,
         ),
     ] = None,

@@ -60,7 +60,10 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Start from a torchvision, torchreid or reid-edge file.", rich_help_panel=START
+            metavar="FILE",
+            help="Start from a torchvision, torchreid or reid-edge file, or from public weights by name (reid-edge "
+            "models), as imagenet: fetched once, checked and kept.",
+            rich_help_panel=START,
         ),
     ] = None,
     finetune: Annotated[
@@ -136,7 +139,9 @@ def train(
     precision: Annotated[
         choices.TrainPrecision | None,
         typer.Option(
-            help="Mixed precision; auto: mixed on a GPU, fp32 on a CPU.", show_default="auto", rich_help_panel=RECIPE
+            help="Mixed precision; auto: mixed on a GPU, what a short measurement finds faster on a CPU.",
+            show_default="auto",
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     data: Annotated[

@@ -29,7 +29,8 @@ class Dataset:
 
     ``part`` is what queries and gallery are: "test", or "val" where the set has one. ``listing`` also says how many
     crops were junk and which names did not parse. ``published`` are the public set's train, query and gallery crops
-    in number; ``is_public`` is False for other data in the same layout, which need not match them.
+    in number; ``is_public`` is False for other data in the same layout, which need not match them. ``mixed_from`` are
+    the numbers of training crops of the sets that it was `mixed` from, in their order.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     is_public: bool = False
     distractor: int | None = None
     labelled: bool = True
+    mixed_from: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         split = self.split
@@ -128,6 +130,7 @@ def mixed(datasets: Sequence[Dataset]) -> Dataset:
         published=None,
         is_public=False,
         labelled=all(each.labelled for each in datasets),
+        mixed_from=tuple(len(each.split.train) for each in datasets),
     )
 
 

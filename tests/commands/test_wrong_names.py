@@ -25,6 +25,8 @@ COMMANDS = {
     f"{TRAIN} --layout market1502": "did you mean market1501?",
     f"{TRAIN} --device cudda": "did you mean cuda?",
     f"{TRAIN} --weights v.pth": "v.pth does not exist: give the path of the weights to start from; did you mean w.pth?",
+    f"{TRAIN} --weights osnet_x025_msmt17": "see  reid-edge models; did you mean osnet_x0_25_msmt17?",
+    "train --data people --out run --arch osnet_x1_25 --weights imagenet": "no ImageNet weights of osnet_x1_25",
     f"{TRAIN} --teacher v.pth": "did you mean w.pth?",
     f"{TRAIN} --teacher w.pth --teacher-arch osnett_x0_25": "did you mean osnet_x0_25?",
     "train --data people --out run --finetune v.pth": "did you mean w.pth?",

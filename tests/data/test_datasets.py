@@ -221,6 +221,7 @@ def test_mixed_sets_train_on_disjoint_people_and_are_scored_on_the_first(tmp_pat
     assert _ids(both.split.train) == [(2, 1), (2, 2), (5, 4), (5, 5), (10, 7)]
     assert both.split.query == one.split.query and both.split.gallery == one.split.gallery
     assert both.name == f"{one.name} + {two.name}" and both.root == one.root
-    assert mixed([one]) is one
+    assert mixed([one]) is one and one.mixed_from == ()
+    assert both.mixed_from == (len(one.split.train), len(two.split.train))
     with pytest.raises(InputError, match="is given twice"):
         mixed([one, one])

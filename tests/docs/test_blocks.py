@@ -18,7 +18,7 @@ REASONS = {
     "device": "needs a GPU, a Jetson, a CPU with bf16 or several processes",
     "hours": "a whole study",
     "measured": "written by docs/render.py: what `make measured` runs",
-    "network": "installs packages",
+    "network": "installs packages, or fetches weights",
     "tracker": "needs a package of trackers; tests/integrations/test_real_trackers.py has the same calls",
 }
 NOT_RUN = {
@@ -31,7 +31,7 @@ NOT_RUN = {
     "market1501.md": {"hours": 1},
     "providers.md": {"device": 1},
     "trackers.md": {"tracker": 3},
-    "training.md": {"device": 1},
+    "training.md": {"device": 1, "network": 1},
 }
 """How many blocks of each page are not run, for each reason; those of measurements are "measured" alone."""
 BLOCKS = {page: list(blocks(page.read_text(encoding="utf-8"), page.name)) for page in PAGES}

@@ -41,7 +41,7 @@ def steps(world: World = ALONE) -> dict[str, torch.Tensor]:
     trainer.set_learning_rate(1.0)
     for _ in range(2):
         losses = train_step(trainer, images[own], labels[own], teacher[own])
-    reached = {f"loss/{name}": torch.tensor(value) for name, value in losses.items()}
+    reached = {f"loss/{name}": value for name, value in losses.items()}
     return {**reached, "centers": trainer.centers.centers.detach(), **trainer.model.state_dict()}
 
 

@@ -53,8 +53,8 @@ def stepped() -> Trainer:
     trainer = Trainer(TINY, 8, "cpu")
     trainer.set_learning_rate(1.0)
     trainer.model.train()
-    losses = train_step(trainer, torch.randn(8, 3, 64, 32), torch.arange(4).repeat_interleave(2))
-    trainer.progress.add(losses, 0.5)
+    trainer.losses.add(train_step(trainer, torch.randn(8, 3, 64, 32), torch.arange(4).repeat_interleave(2)))
+    trainer.progress.count(0.5)
     return trainer
 
 

@@ -229,7 +229,7 @@ def test_sigterm_saves_within_an_epoch_and_ends_143(people: Dataset, tmp_path: P
     whole = train(config, people, tmp_path / "whole", eval_every=99)
     steps = 0
 
-    def counted(*arguments: Any) -> dict[str, float]:
+    def counted(*arguments: Any) -> dict[str, torch.Tensor]:
         nonlocal steps
         steps += 1
         if steps == 2:

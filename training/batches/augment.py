@@ -14,6 +14,8 @@ from torch import Tensor
 from reid_edge.card import IMAGENET_MEAN, IMAGENET_STD
 from reid_edge.training.recipe.config import TrainConfig
 
+from .appearance import coarsened, recoloured
+
 __all__ = ["augment", "erasing_boxes", "normalised"]
 
 
@@ -27,9 +29,11 @@ def normalised(images: Tensor) -> Tensor:
 def augment(images: Tensor, config: TrainConfig, rng: np.random.Generator) -> Tensor:
     """uint8 [N, H, W, 3] RGB -> float32 [N, 3, H, W], normalised; every crop has its own random draws.
 
-    In BoT's order: flip with probability ``config.flip``; zero-pad by ``config.pad`` pixels and crop back; normalise;
-    erase with probability ``config.erase``, filled with the mean, that is 0.
+    First what `appearance` draws, if the recipe asks for it, then in BoT's order: flip with probability
+    ``config.flip``; zero-pad by ``config.pad`` pixels and crop back; normalise; erase with probability
+    ``config.erase``, filled with the mean, that is 0.
     """
+    images = coarsened(recoloured(images, config.color_jitter, rng), config.low_resolution, rng)
     images = _flipped(images, rng.random(len(images)) < config.flip)
     images = _shifted(images, config.pad, rng)
     batch = normalised(images)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reid_edge.errors import InputError
 
-__all__ = ["pk_batches"]
+__all__ = ["balanced_batches", "pk_batches"]
 
 
 def pk_batches(
@@ -45,6 +45,41 @@ def pk_batches(
             if not groups[int(identity)]:
                 del groups[int(identity)]
     return batches
+
+
+def balanced_batches(
+    labels: NDArray[np.int64],
+    domains: NDArray[np.int64],
+    identities_per_batch: int,
+    crops_per_identity: int,
+    rng: np.random.Generator,
+) -> list[NDArray[np.int64]]:
+    """`pk_batches` with as many identities of each domain in every batch, however many crops a domain has.
+
+    ``domains`` int64 [N] says which domain a crop is of; where P is no multiple of their number, the first ones get an
+    identity more. The epoch ends with the domain that lasts longest; the crops of the others are dealt again. Raises
+    InputError when a domain has too few identities for its share.
+
+    >>> first, second = np.array([0, 0, 1, 1, 2, 2, 3, 3]), np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    >>> batches = balanced_batches(first, second, 2, 2, np.random.default_rng(0))
+    >>> [sorted(second[batch].tolist()) for batch in batches]
+    [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]]
+    """
+    own = [np.flatnonzero(domains == domain) for domain in np.unique(domains)]
+    least, more = divmod(identities_per_batch, len(own))
+    if not least:
+        raise InputError(f"{len(own)} data sets cannot share a batch of {identities_per_batch} identities: raise -P")
+    shares = [least + (place < more) for place in range(len(own))]
+
+    def dealt(rows: NDArray[np.int64], share: int) -> list[NDArray[np.int64]]:
+        return [rows[batch] for batch in pk_batches(labels[rows], share, crops_per_identity, rng)]
+
+    parts = [dealt(rows, share) for rows, share in zip(own, shares, strict=True)]
+    longest = max(map(len, parts))
+    for part, rows, share in zip(parts, own, shares, strict=True):
+        while len(part) < longest:
+            part += dealt(rows, share)
+    return [np.concatenate(batch) for batch in zip(*(part[:longest] for part in parts), strict=True)]
 
 
 def _groups(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> dict[int, list[NDArray[np.int64]]]:

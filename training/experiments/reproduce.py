@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid_edge.core.files import require_file, sha256_of
+from reid_edge.core.files import sha256_of
 from reid_edge.data.datasets import Dataset, open_dataset, require
 from reid_edge.errors import DatasetError, GateError, InputError, ReidEdgeError, Stopped
 from reid_edge.training.models.names import check_architecture, check_device
+from reid_edge.training.pretrained.locate import find_weights
 
 from .plan import ARCHS, DATA_TITLES, Cell, Job, cells_of, jobs_for, recipe_maker, work_of
 from .table import Filled, draw_figures, write_tables
@@ -52,7 +53,8 @@ def reproduce(
 
     ``last_part`` is LaST's split, "val" as in the paper, or "test". ``recipes`` are of `recipes.RECIPES`: by default
     the paper's own alone, since its figures are the ones compared with. ``epochs`` replaces every training's own number
-    and is the maximum for fine-tuning (10), for a short trial. ``weights`` are files that architectures start from;
+    and is the maximum for fine-tuning (10), for a short trial. ``weights`` are files, or names of public weights, that
+    architectures start from;
     without one they start from random weights. ``change`` replaces other settings of every recipe. ``threads`` bounds
     torch's CPU threads. The tables are written after every job, the figures at the end; a second call does only the
     jobs that are not done.
@@ -143,7 +145,8 @@ def _hashed(weights: Mapping[str, Path], archs: Sequence[str]) -> dict[str, tupl
         raise InputError(f"weights for {', '.join(unknown)}, which is not in the matrix: name {', '.join(archs)}")
     for arch in archs:
         check_architecture(arch)
-    return {arch: (Path(path), sha256_of(require_file(path, "weights"))) for arch, path in weights.items()}
+    found = {arch: find_weights(path, arch) for arch, path in weights.items()}
+    return {arch: (path, sha256_of(path)) for arch, path in found.items()}
 
 
 def _not_public(name: str, dataset: Dataset) -> str:

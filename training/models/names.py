@@ -16,6 +16,11 @@ ARCHITECTURE_NAMES = (
     "osnet_x0_5",
     "osnet_x0_75",
     "osnet_x1_0",
+    "osnet_ibn_x1_0",
+    "osnet_ain_x0_25",
+    "osnet_ain_x0_5",
+    "osnet_ain_x0_75",
+    "osnet_ain_x1_0",
     "mobilenetv3_large",
     # What *Person Re-identification using Siamese Networks* built, parameter for parameter: kept as history.
     "resnet50_seed",

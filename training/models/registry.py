@@ -18,6 +18,7 @@ from .backbone import Backbone
 from .mobilenetv3 import MobileNetV3Large, imagenet_classifier
 from .names import check_architecture, osnet_width
 from .osnet import OSNet
+from .osnet_ain import OSNetAIN
 from .reid_model import ReidModel
 from .resnet import ResNet50
 
@@ -56,6 +57,11 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         "osnet_x0_5": Architecture(partial(OSNet, width=0.5), _FC_512),
         "osnet_x0_75": Architecture(partial(OSNet, width=0.75), _FC_512),
         "osnet_x1_0": Architecture(partial(OSNet, width=1.0), _FC_512),
+        "osnet_ibn_x1_0": Architecture(partial(OSNet, width=1.0, instance_norm=True), _FC_512),
+        "osnet_ain_x0_25": Architecture(partial(OSNetAIN, width=0.25), _FC_512),
+        "osnet_ain_x0_5": Architecture(partial(OSNetAIN, width=0.5), _FC_512),
+        "osnet_ain_x0_75": Architecture(partial(OSNetAIN, width=0.75), _FC_512),
+        "osnet_ain_x1_0": Architecture(partial(OSNetAIN, width=1.0), _FC_512),
         "mobilenetv3_large": Architecture(MobileNetV3Large, {"last_stride": 2, **BNNECK}),
         # What *Person Re-identification using Siamese Networks* built, parameter for parameter: kept as history.
         "resnet50_seed": Architecture(ResNet50, {"last_stride": 2, "stem_relu": True, **_SEED_BN}),

@@ -36,6 +36,8 @@ _BOUNDS = {
     "flip": "[0, 1]",
     "pad": "[0, 1024]",
     "erase": "[0, 1]",
+    "color_jitter": "[0, 1]",
+    "low_resolution": "[0, 1]",
     "learning_rate": "(0, 1e30]",
     "momentum": "[0, 1)",
     "weight_decay": "[0, 1e6]",
@@ -97,11 +99,14 @@ class TrainConfig:
     seed: int = _setting(0, "decides every random draw")
     identities_per_batch: int = _setting(16, "P, over all processes", heading="batches")
     crops_per_identity: int = _setting(4, "K")
+    balance_domains: bool = _setting(False, "as many identities of each data set in a batch, where there are several")
     input_hw: tuple[int, int] = _setting((256, 128), "height and width", heading="images")
     resize: str = _setting("opencv", "opencv, pillow-bilinear or opencv-fast")
     flip: float = _setting(0.5, "probability of a horizontal flip")
     pad: int = _setting(10, "zero-pad by this on every side and crop back at random")
     erase: float = _setting(0.5, "probability of random erasing")
+    color_jitter: float = _setting(0.0, "brightness, contrast and saturation each times 1 - this to 1 + this")
+    low_resolution: float = _setting(0.0, "probability of a crop as if it had 2, 3 or 4 times fewer pixels a side")
     optimizer: str = _setting("adam", "adam, amsgrad or sgd", heading="optimiser")
     learning_rate: float = _setting(3.5e-4, "after warm-up")
     momentum: float = _setting(0.9, "of sgd")
@@ -110,7 +115,8 @@ class TrainConfig:
         0.0, "deploy a moving average of the weights with this decay; 0: the weights themselves"
     )
     freeze_norm: bool = _setting(False, "batch norm keeps its running statistics")
-    precision: str = _setting("auto", "fp32, bf16 or fp16 (mixed); auto: mixed on a GPU, fp32 on a CPU")
+    sync_norm: bool = _setting(False, "batch norm over the crops of all GPUs, not of each")
+    precision: str = _setting("auto", "fp32, bf16 or fp16 (mixed); auto: mixed on a GPU, measured on a CPU")
     compile: bool = _setting(False, "torch.compile the model: one or two minutes at the start, then faster steps")
     schedule: str = _setting("step", "step (gamma at each milestone) or cosine (to 0)", heading="schedule")
     warmup_epochs: int = _setting(10, "linear rise")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.training.batches.sampler import pk_batches  # noqa: E402
+from reid_edge.training.batches.sampler import balanced_batches, pk_batches  # noqa: E402
 
 
 def _labels(counts: list[int]) -> np.ndarray:
@@ -63,3 +63,28 @@ def test_market_sized_epochs_have_about_183_batches() -> None:
 def test_too_few_people_is_said() -> None:
     with pytest.raises(InputError, match="3 identities to train on, and a batch takes 4"):
         pk_batches(_labels([4, 4, 4]), 4, 4, np.random.default_rng(0))
+
+
+def test_balanced_batches_have_as_many_identities_of_each_domain() -> None:
+    """20 identities of 8 crops beside 3 of 4: the small domain comes again and again, the large one once."""
+    labels = _labels([8] * 20 + [4] * 3)
+    domains = (labels >= 20).astype(np.int64)
+    batches = balanced_batches(labels, domains, 5, 4, np.random.default_rng(0))
+    assert len(batches) >= 12
+    for batch in batches:
+        tuples = labels[batch].reshape(5, 4)
+        assert (tuples == tuples[:, :1]).all() and len(set(tuples[:, 0])) == 5
+        assert (domains[batch].reshape(5, 4)[:, 0] == [0, 0, 0, 1, 1]).all()
+    dealt = np.concatenate(batches)
+    large = dealt[domains[dealt] == 0]
+    assert len(set(large.tolist())) == len(large), "no crop of the large domain twice in an epoch"
+    assert set(dealt[domains[dealt] == 1].tolist()) == set(range(160, 172))
+
+
+def test_domains_that_cannot_share_a_batch_are_said() -> None:
+    labels = _labels([4] * 6)
+    domains = np.repeat(np.arange(3), 8)
+    with pytest.raises(InputError, match="3 data sets cannot share a batch of 2 identities: raise -P"):
+        balanced_batches(labels, domains, 2, 4, np.random.default_rng(0))
+    with pytest.raises(InputError, match="2 identities to train on, and a batch takes 3"):
+        balanced_batches(labels, domains, 9, 4, np.random.default_rng(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from reid_edge.training.models.macs import count_macs, count_parameters  # noqa:
 from reid_edge.training.models.names import ARCHITECTURE_NAMES, check_architecture, osnet_width  # noqa: E402
 from reid_edge.training.models.registry import ARCHITECTURES, build_model  # noqa: E402
 from reid_edge.training.models.reid_model import Features, GeM, ReidModel  # noqa: E402
+from reid_edge.training.models.weights import import_weights  # noqa: E402
+from reid_edge.training.pretrained.rows import WEIGHTS  # noqa: E402
 
 MAIN = ("resnet50_bot", "osnet_x0_25", "mobilenetv3_large")
 
@@ -47,6 +50,8 @@ def _settled(model: ReidModel) -> ReidModel:
     [
         ("resnet50_bot", 23_508_032, 23_508_032 + 4_096),
         ("osnet_x0_25", 134_792, 201_864),
+        ("osnet_ain_x1_0", 2_169_508 - 263_680, 2_169_508),
+        ("osnet_ibn_x1_0", 2_170_532 - 263_680, 2_170_532),
         ("osnet_x1_0", 2_169_508 - 263_680, 2_169_508),  # fc: 512 x 512 + 512, and 2 x 512 of its batch norm
         ("mobilenetv3_large", 2_971_952, 2_971_952 + 1_920),
     ],
@@ -221,6 +226,52 @@ def test_backbones_compute_what_torchvision_computes_from_the_same_weights(name:
     torch.testing.assert_close(ours, pooled["out"], rtol=1e-4, atol=1e-5)
 
 
+def _drawn_state(model: ReidModel) -> dict[str, Tensor]:
+    """torchreid's names for the tensors of a model, each with values that its name alone decides."""
+    state = {name.removeprefix("backbone."): value for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        rng = np.random.RandomState(zlib.crc32(name.encode()))
+        if value.ndim > 1:
+            value = torch.from_numpy(rng.normal(0, (2 / value[0].numel()) ** 0.5, value.shape))
+        elif value.is_floating_point():
+            low = 0.5 if name.endswith(("weight", "running_var")) else -0.25
+            value = torch.from_numpy(rng.uniform(low, low + 0.5, value.shape))
+        state[name] = value.to(torch.float32) if value.is_floating_point() else value
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "total"),
+    [  # of torchreid's models at commit f8cd150, with these weights and this image
+        ("osnet_x0_25", [92.759125, 7.906693, 2.344893, 0.0], 12475.3818),
+        ("osnet_ibn_x1_0", [7.286137, 0.0, 2.991435, 0.0], 1851.29),
+        ("osnet_ain_x0_25", [4.898956, 0.13425, 1.887401, 3.287086], 779.1215),
+    ],
+)
+def test_osnets_compute_what_torchreid_computes_from_the_same_weights(
+    name: str, first: list[float], total: float
+) -> None:
+    model = _build(name)
+    report = import_weights(model, _drawn_state(model))
+    assert report.backbone_share == 1 and not (report.missing or report.unexpected or report.mismatched)
+    image = torch.from_numpy(np.random.RandomState(0).normal(size=(1, 3, 128, 64)).astype(np.float32))
+    with torch.no_grad():
+        embedding = model.eval()(image)[0]
+    torch.testing.assert_close(embedding[:4], torch.tensor(first), rtol=1e-4, atol=1e-5)
+    assert float(embedding.sum()) == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["osnet_ibn_x1_0", "osnet_ain_x0_25"])
+def test_instance_norm_takes_a_cameras_contrast_out_of_the_stem(name: str) -> None:
+    """Its own gain and offset for each image and channel: the same scene, darker and with less contrast."""
+    stem = _build(name).eval().backbone.conv1
+    images = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        plain, dimmed = stem(images), stem(0.3 * images)
+    torch.testing.assert_close(dimmed, plain, rtol=0, atol=0.01)
+    assert plain.amax() > 1
+
+
 def test_options_and_name_rebuild_the_model() -> None:
     model = _build("resnet50_bot", last_stride=2, neck=False)
     options = json.loads(json.dumps(model.options))
@@ -300,3 +351,14 @@ def test_deploying_puts_the_model_into_evaluation_mode_and_a_row_does_not_depend
     crops = _crops(4)
     with torch.no_grad():
         torch.testing.assert_close(deploy(crops)[2:3], deploy(crops[2:3]), rtol=1e-4, atol=1e-6)
+
+
+def test_torchvisions_rows_are_torchvisions_own() -> None:
+    models = pytest.importorskip("torchvision.models", reason="compares with torchvision's table")
+    theirs = [*models.ResNet50_Weights, *models.MobileNet_V3_Large_Weights]
+    published = {each.url: (each.name, each.meta["_file_size"]) for each in theirs}
+    rows = [row for row in WEIGHTS.own.values() if row.source.startswith("torchvision")]
+    assert len(rows) == 4
+    for row in rows:
+        name, mib = published[row.url]
+        assert row.source == f"torchvision, {name}" and mib * 2**20 < row.most_bytes < 1.2 * mib * 2**20
