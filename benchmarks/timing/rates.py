@@ -164,7 +164,7 @@ def _bf16_rate(threads: int | None, seconds: float) -> dict[str, float]:
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16"} | (
         {"INFERENCE_NUM_THREADS": threads} if threads else {}
     )
-    request = core.compile_model(matmul_model("fp32", _SIZE), b"", "CPU", options).create_infer_request()
+    request = core.compile_model(core.read_model(matmul_model("fp32", _SIZE)), "CPU", options).create_infer_request()
     given = dict(zip("ab", _operands("fp32", _SIZE), strict=True))
     return {"bf16": 2 * _SIZE**3 / _best(lambda: request.infer(given, share_inputs=True), seconds) / 1e9}
 
