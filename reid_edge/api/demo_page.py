@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_edge.benchmarks.html.crops import people_section
-from reid_edge.benchmarks.html.curves import cmc_chart, curves_section, loss_chart, score_chart
+from reid_edge.benchmarks.html.curves import cmc_chart, cmc_of, curves_section, loss_chart, score_chart
 from reid_edge.benchmarks.html.models import bench_section, gate_section
 from reid_edge.benchmarks.html.page import commands_section, write_page
 from reid_edge.benchmarks.html.rankings import rankings_section
@@ -110,7 +110,7 @@ def demo_sections(report: DemoReport) -> list[Element]:
             [
                 loss_chart(report.history),
                 score_chart(report.history, before=report.untrained.to_dict()),
-                cmc_chart([("untrained", report.untrained.metrics), ("trained, exported", metrics)]),
+                cmc_chart([cmc_of("untrained", report.untrained.metrics), cmc_of("trained, exported", metrics)]),
             ],
             title="Training and scores",
             text=f"{len(report.history)} epochs on {len(split.train)} crops of "
