@@ -94,7 +94,8 @@ def score_model(
         study = _Study(dataset, embedder.embed(crops, progress=True), distance, top)
         lists = study.worst_lists(worst)
         maps = [
-            study.maps(found, embedder, crops) for found in track(lists[:activation_maps], "covering parts of queries")
+            study.maps(found.query, embedder, crops)
+            for found in track(lists[:activation_maps], "covering parts of queries")
         ]
     return ScoredModel(path.stem, path, study.metrics, study.pairs, tuple(lists), tuple(maps))
 
@@ -128,14 +129,18 @@ class _Study:
             lists.append(self._ranker.ranked(self._dataset.split.query[query], row, float(scores[place])))
         return lists
 
-    def maps(self, found: RankedList, embedder: Embedder, crops: Sequence[NDArray[np.uint8]]) -> tuple[NamedMap, ...]:
-        """Maps of a list's query, for its closest crop and, where that is wrong, for the first right one listed."""
+    def maps(self, query: Crop, embedder: Embedder, crops: Sequence[NDArray[np.uint8]]) -> tuple[NamedMap, ...]:
+        """Maps of a query, for its closest crop and, where that is wrong, for the closest right one at any rank."""
         split = self._dataset.split
-        right = [rank for rank, (crop, _) in enumerate(found.ranked, start=1) if crop.pid == found.query.pid]
-        ranks = list(dict.fromkeys([1, *right[:1]]))
-        shown = [found.ranked[rank - 1][0] for rank in ranks]
+        at = split.query.index(query)
+        whole = ProtocolRanker(self._dataset, len(split.gallery)).ranked(
+            query, self._block(self._asked[at : at + 1])[0]
+        )
+        first_right = next(rank for rank, (crop, _) in enumerate(whole.ranked, start=1) if crop.pid == query.pid)
+        ranks = sorted({1, first_right})
+        shown = [whole.ranked[rank - 1][0] for rank in ranks]
         others = self._known[[split.gallery.index(crop) for crop in shown]]
-        maps = occlusion_maps(embedder.embed, crops[split.query.index(found.query)], others)
+        maps = occlusion_maps(embedder.embed, crops[at], others)
         return tuple(NamedMap(*each) for each in zip(shown, ranks, maps, strict=True))
 
 

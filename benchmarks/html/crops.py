@@ -38,7 +38,7 @@ def map_picture(query: Path, found: Occlusion, alt: str) -> Element:
     height, width = _SIZE_HW
     drop = np.array(Image.fromarray(found.drop).resize((width, height), Image.Resampling.BICUBIC))  # [H, W]
     strength = (np.abs(drop) / max(float(np.abs(found.drop).max()), 1e-6)).clip(0, 1)[:, :, None]
-    color = np.where(drop[:, :, None] > 0, np.float32(_FOR), np.float32(_AGAINST))
+    color = np.where(drop[:, :, None] > 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))
     mixed = grey + _OPACITY * strength * (color - grey)
     return _picture(mixed.round().astype(np.uint8), alt)
 

@@ -70,8 +70,9 @@ def model_name(row: BenchRow) -> str:
 
 
 def row_name(row: BenchRow) -> str:
-    """A row in words: model, precision and batch."""
-    return f"{model_name(row)} {row.precision.upper()}, batch {row.batch}"
+    """A row in words: model, precision and batch, and streams where there are several."""
+    streams = f", {row.measured.streams} streams" if row.measured.streams > 1 else ""
+    return f"{model_name(row)} {row.precision.upper()}, batch {row.batch}{streams}"
 
 
 def _in_words(machine: Machine) -> str:

@@ -133,7 +133,7 @@ def _ranked(query: Crop, rank: int | None, crop: Crop, distance: float) -> Eleme
 
 def _table(found: RankedList, names: Names) -> Element:
     query = found.query
-    rows = [
+    rows: list[list[Element | str]] = [
         [
             "-" if rank is None else str(rank),
             _verdict(query, rank, crop),

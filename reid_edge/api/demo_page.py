@@ -148,7 +148,7 @@ def _ranked_lists(rankings: Sequence[RankedList]) -> Element:
         rankings,
         title="Ranked lists",
         text="Queries at even steps through the test set, not chosen, each with its ten closest gallery crops. "
-        "Crops of the query's person by the query's camera do not count and are left out. "
+        "Crops of the query's person by the query's camera do not count: they stand in grey, without a rank. "
         "The number on the right is the cosine distance.",
     )
 

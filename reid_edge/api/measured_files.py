@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from reid_edge.training.history import EpochReport, history_from
 __all__ = ["page_of"]
 
 HISTORY, TABLE = "history.json", "table1.csv"
+logger = logging.getLogger(__name__)
+
+_USUAL = "cosine"
 _BASE = "all_tricks"
 _MOST_BYTES = 64 << 20
 _MOST_FILES = 1000
@@ -33,34 +38,52 @@ _COLUMNS = (
 )
 
 
-def page_of(path: Path) -> Callable[..., Path]:
-    """What writes the page of ``path``: a function of the page's path and, for files, of what `score_model` found.
+def page_of(path: Path) -> tuple[Callable[..., Path], str]:
+    """What writes the page of ``path``, and the distance that its figures are by.
+
+    The writer is a function of the page's path and, for files, of what `score_model` found.
 
     Raises InputError where nothing that was measured is there, or what is there is damaged.
     """
     if path.is_dir():
-        return _page_of_folder(path)
+        return _guarded(_page_of_folder(path), path), ""
     if not path.is_file():
         raise InputError(f"{path} is not there: give {_KNOWN}")
     content = _read(path)
     if isinstance(content, dict) and {"rows", "machine"} <= set(content):
         found = _checked_bench(BenchReport.read(path), path)
-        return lambda out, *scored, **options: write_bench_page(found, out, *scored, **options)
+        return _guarded(partial(write_bench_page, found), path), str(found.settings.get("distance") or _USUAL)
     if isinstance(content, dict) and {"mAP", "valid_queries"} <= set(content):
         figures = _checked_evaluation(content, path)
-        return lambda out, *scored, **options: write_evaluation_page(figures, out, *scored, **options)
+        return _guarded(partial(write_evaluation_page, figures), path), figures["distance"]
     raise InputError(f"{path} holds no figures that have a page: give {_KNOWN}")
+
+
+def _guarded(write: Callable[..., Path], path: Path) -> Callable[..., Path]:
+    """The same, which raises InputError where a figure is of another type than its command writes.
+
+    Nothing but figures of a file is read while a page is written, and the page is written whole or not at all.
+    """
+
+    def guarded(*arguments: Any, **options: Any) -> Path:
+        try:
+            return write(*arguments, **options)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            logger.debug("while the page was written", exc_info=error)
+            raise InputError(f"{path} is damaged ({type(error).__name__}): write it again by its command") from None
+
+    return guarded
 
 
 def _page_of_folder(folder: Path) -> Callable[..., Path]:
     if (folder / TABLE).is_file():
         rows, curves = _table(folder / TABLE), _curves(folder)
-        return lambda out, *rest, **_: write_reproduction_page(rows, curves, out, name=folder.name)
+        return partial(write_reproduction_page, rows, curves, name=folder.name)
     if (folder / HISTORY).is_file():
         history, (settings, note) = _history(folder / HISTORY), _settings(folder)
-        return lambda out, *rest, **_: write_run_page(history, out, name=folder.name, settings=settings, note=note)
+        return partial(write_run_page, history, name=folder.name, settings=settings, note=note)
     if runs := _runs(folder):
-        return lambda out, *rest, **_: write_ablation_page(runs, out, name=folder.name)
+        return partial(write_ablation_page, runs, name=folder.name)
     raise InputError(f"{folder} holds neither {HISTORY} nor {TABLE}, nor runs: give {_KNOWN}")
 
 

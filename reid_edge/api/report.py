@@ -82,12 +82,14 @@ def report(
             "ranked lists need models and a data set: give --model and --data (models=, data=), or neither"
         )
     source = Path(path)
+    if models and source.is_dir():
+        raise InputError("a folder has no ranked lists: leave --model and --data out, or give a file of bench or eval")
     out = Path(html) if html else source / "report.html" if source.is_dir() else source.with_suffix(".html")
-    write = page_of(source)
+    write, distance = page_of(source)
     with phase("the page"):
         if data is None:
             return write(out)
-        dataset, scored = _scored(models, data, layout, part, page)
+        dataset, scored = _scored(models, data, layout, part, page, distance)
         return write(out, scored, dataset, with_crops=page.with_crops)
 
 
@@ -123,7 +125,7 @@ def _scored(
     layout: str | None,
     part: str,
     page: PageOptions,
-    distance: str = "cosine",
+    distance: str,
 ) -> tuple[Dataset, list[ScoredModel]]:
     """The data set, and every model scored on it; lists and maps of the first alone, which the page shows."""
     from reid_edge.benchmarks.scored import score_model

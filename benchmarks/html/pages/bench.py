@@ -44,7 +44,7 @@ def write_bench_page(
         energy_section(report),
         *(scored_sections(scored, dataset, with_crops=with_crops) if dataset else []),
     ]
-    data = Path(str(report.settings["data"])).name
+    data = Path(str(report.settings.get("data", "-"))).name
     return write_page(
         path,
         [section for section in sections if section is not None],

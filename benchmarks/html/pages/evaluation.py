@@ -45,14 +45,14 @@ def write_evaluation_page(
     """Write the page of what `Evaluation.to_dict` gave, and return its path; the other arguments are a benchmark's."""
     scores = {label: figures[name] for name, label in _SCORES.items() if name in figures}
     curves = scored_sections(scored, dataset, with_crops=with_crops) if dataset else [_measured_ranks(figures)]
-    main = [(label, f"{100 * share:.1f} %", "") for label, share in scores.items()]
-    counted = f"{figures['valid_queries']} of {figures['queries']}"
+    main = [(label, f"{100 * share:.1f} %", "") for label, share in scores.items() if label != "rank-20"]
+    remark = f"of {figures['queries']} have a match among {figures['gallery']} crops"
     return write_page(
         path,
         [*curves, _conditions(figures)],
         title="reid-edge: evaluation",
         lead=f"{figures['model']} on {figures['dataset']} ({figures['part']}), by {figures['distance']} distance.",
-        figures=[*main, ("queries", counted, f"with a match, of {figures['gallery']} gallery crops")],
+        figures=[*main, ("queries", str(figures["valid_queries"]), remark)],
     )
 
 

@@ -50,8 +50,7 @@ def _protocol(dataset: Dataset) -> str:
 def _maps(query: Crop, maps: Sequence[NamedMap]) -> Element:
     """The query once for each map."""
     title = (
-        "Parts of the query were covered: the redder a place, the more of the similarity is lost without it; "
-        "blue places lower it."
+        "Parts of the query were covered, one at a time: in red what speaks for the match, in blue what speaks against."
     )
     figures = [_figure(query, each) for each in maps]
     return element("div", element("p", title, class_="quiet"), *figures, class_="maps")
@@ -60,6 +59,9 @@ def _maps(query: Crop, maps: Sequence[NamedMap]) -> Element:
 def _figure(query: Crop, found: NamedMap) -> Element:
     seen, same = found.occlusion, found.crop.pid == query.pid
     whose = f"to rank {found.rank}, {'the same person' if same else 'another person'}"
-    words = f"cosine {seen.similarity:.2f} {whose}; most of it at the {seen.place} (-{seen.drop.max():.2f})"
+    words = (
+        f"cosine {seen.similarity:.2f} {whose}; {max(seen.drop.max(), 0):.2f} of it is lost where the {seen.place}, "
+        "is covered"
+    )
     picture = map_picture(query.path, seen, f"activation map of the query {whose}: most at the {seen.place}")
     return element("figure", picture, element("figcaption", words))

@@ -21,7 +21,8 @@ _MOST_HISTOGRAMS = 48
 
 def front_section(report: BenchReport) -> Element | None:
     """MAP against p50, a chart for each batch size; None where nothing was scored."""
-    charts = [_front(rows, batch) for batch, rows in _by_batch([row for row in report.rows if row.mAP is not None])]
+    scored = [row for row in report.rows if row.mAP is not None and row.measured.streams == 1]
+    charts = [_front(rows, batch) for batch, rows in _by_batch(scored)]
     text = (
         "Up and to the left is better. A row is on the Pareto front where no other is both as fast and as accurate. "
         "Times are of a whole batch, from files to embeddings; their axis is logarithmic."
@@ -59,7 +60,9 @@ def _histogram(row: BenchRow) -> Element:
 
 def _stages(rows: Sequence[BenchRow]) -> Element:
     names = list(dict.fromkeys(name for row in rows for name in row.measured.stages))
-    lines = [[row_name(row), *(_median(row, name) for name in names)] for row in rows if row.measured.stages]
+    lines: list[list[Element | str]] = [
+        [row_name(row), *(_median(row, name) for name in names)] for row in rows if row.measured.stages
+    ]
     titles = ["row", *(name.replace("_", " ") for name in names)]
     return figure_table(titles, lines, "Stages, each by itself: p50 in ms a batch", sortable=True)
 
@@ -84,7 +87,7 @@ def energy_section(report: BenchReport) -> Element | None:
 
 def _meter(source: str, rows: Sequence[BenchRow]) -> Element:
     most = max(row.measured.energy.mj_per_crop for row in rows if row.measured.energy) or 1.0
-    lines = []
+    lines: list[list[Element | str]] = []
     for row in rows:
         used = row.measured.energy
         assert used is not None

@@ -58,7 +58,7 @@ def _rate_chart(history: Sequence[Epoch]) -> Element:
 def _epochs(history: Sequence[Epoch]) -> Element:
     losses = list(dict.fromkeys(name for row in history for name in row.losses))
     scores = _SCORES if any(row.metrics for row in history) else {}
-    lines = [
+    lines: list[list[Element | str]] = [
         [
             str(row.epoch),
             *(_number(row.losses.get(name), 3) for name in losses),
@@ -90,7 +90,9 @@ def write_ablation_page(runs: Mapping[str, Mapping[str, Sequence[Epoch]]], path:
     The first change is the whole recipe: the others are compared with it, over the seeds that both have.
     """
     base, scores = next(iter(runs)), {change: _final(seeds) for change, seeds in runs.items()}
-    rows = [[change, str(len(runs[change])), *_compared(each, scores[base])] for change, each in scores.items()]
+    rows: list[list[Element | str]] = [
+        [change, str(len(runs[change])), *_compared(each, scores[base])] for change, each in scores.items()
+    ]
     titles = ["recipe", "seeds", *(f"{label} %" for label in _SCORES.values()), "change of rank-1", "of mAP"]
     table = figure_table(titles, rows, f"Means over seeds, and the change from {base}", sortable=True)
     text = (

@@ -165,9 +165,10 @@ def test_it_is_used_with_keys_alone(quiet: Tab, page: Path) -> None:
 
 def test_a_screen_reader_is_told_everything(quiet: Tab, page: Path) -> None:
     quiet.open(page)
-    assert all(quiet.named(role) and all(quiet.named(role)) for role in ("image", "heading", "link", "button"))
-    assert all(quiet.named("table")), "each table is named by its caption"
-    assert any("On the Pareto front: quick INT8" in name for name in quiet.named("image"))
+    names = quiet.names()
+    assert all(names[role] and all(names[role]) for role in ("image", "heading", "link", "button", "combobox", "form"))
+    assert all(names["table"]), "each table is named by its caption"
+    assert any("On the Pareto front: quick INT8" in name for name in names["image"])
     assert quiet.run("[...document.querySelectorAll('table')].every(t => t.caption && t.tHead.rows[0].cells.length)")
 
 
@@ -208,6 +209,6 @@ def test_without_a_script_all_is_there(page: Path, tab: Tab, tmp_path: Path) -> 
         nodes = tab.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
         assert len(tab.call("DOM.querySelectorAll", nodeId=nodes, selector=".ranking")["nodeIds"]) > 6
         assert not tab.call("DOM.querySelectorAll", nodeId=nodes, selector="th button")["nodeIds"]
-        assert "Filter the ranked lists" not in tab.named("form")
+        assert "Filter the ranked lists" not in tab.names().get("form", [])
     finally:
         tab.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -87,11 +87,13 @@ class Tab:
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
-    def named(self, role: str) -> list[str]:
-        """The names of all elements of a role, as a screen reader says them."""
-        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
-        shown = [node for node in nodes if not node.get("ignored") and node["role"]["value"] == role]
-        return [node.get("name", {}).get("value", "") for node in shown]
+    def names(self) -> dict[str, list[str]]:
+        """The names of all elements by their role, as a screen reader says them."""
+        found: dict[str, list[str]] = {}
+        for node in self.call("Accessibility.getFullAXTree")["nodes"]:
+            if not node.get("ignored"):
+                found.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
+        return found
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """Write a PNG of the page, or of what the window shows."""
