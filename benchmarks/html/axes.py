@@ -103,10 +103,10 @@ class Frame:
         """Lines and figures of the ticks, and the title of the axis across."""
         right, floor = self.width - self.right, self.height - self.bottom
         drawn = []
-        for tick in self.up.ticks:
+        for tick, text in zip(self.up.ticks, _marks(self.up.ticks), strict=True):
             y = self.y(tick)
             drawn.append(element("line", x1=self.left, y1=y, x2=right, y2=y, class_="grid"))
-            drawn.append(element("text", short(tick), x=self.left - 6, y=y + 4, text_anchor="end"))
+            drawn.append(element("text", text, x=self.left - 6, y=y + 4, text_anchor="end"))
         for tick in self.across.ticks:
             drawn.append(element("text", _mark(tick), x=self.x(tick), y=floor + 17, text_anchor="middle"))
         middle = (self.left + right) / 2
@@ -116,6 +116,16 @@ class Frame:
         """The drawing as one picture, which ``words`` say to those who do not see it."""
         box = f"0 0 {self.width} {self.height}"
         return element("svg", *self.grid(), *drawn, viewBox=box, role="img", aria_label=words)
+
+
+def _marks(ticks: tuple[float, ...]) -> list[str]:
+    """Ticks with as many digits as tell them apart.
+
+    >>> _marks((40.41, 40.44)), _marks((0.0, 20.0))
+    (['40.41', '40.44'], ['0', '20'])
+    """
+    texts = [short(tick) for tick in ticks]
+    return texts if len(set(texts)) == len(texts) else [f"{tick:.2f}" for tick in ticks]
 
 
 def _mark(tick: float) -> str:
