@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reid_edge.api.export_model import export_model
     from reid_edge.api.import_model import import_model
     from reid_edge.api.inspect_model import inspect_model
+    from reid_edge.api.report import report
     from reid_edge.api.train_model import TrainReport, train_model
     from reid_edge.api.verify_export import verify_export
     from reid_edge.benchmarks.options import BenchOptions
@@ -83,6 +84,7 @@ __all__ = [
     "open_dataset",
     "open_engine",
     "open_video",
+    "report",
     "train_model",
     "verify",
     "verify_export",
@@ -123,6 +125,7 @@ _HOMES = {
     "open_dataset": "data.datasets",
     "open_engine": "engines.registry",
     "open_video": "embedder.video",
+    "report": "api.report",
     "train_model": "api.train_model",
     "verify": "pair_head",
     "verify_export": "api.verify_export",

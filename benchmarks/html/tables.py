@@ -7,19 +7,37 @@ from xml.etree.ElementTree import Element
 
 from .elements import element
 
-__all__ = ["facts", "figure_table", "short", "verdict"]
+__all__ = ["facts", "figure_table", "number", "short", "verdict"]
 
 
-def figure_table(titles: Sequence[str], rows: Sequence[Sequence[Element | str]], caption: str) -> Element:
-    """A table whose first column names the row; it scrolls within its own frame where the page is narrow."""
+def figure_table(
+    titles: Sequence[str], rows: Sequence[Sequence[Element | str]], caption: str, *, sortable: bool = False
+) -> Element:
+    """A table whose first column names the row; it scrolls within its own frame where the page is narrow.
+
+    A cell is text, an element, or a `number`, by whose value a ``sortable`` table sorts its rows.
+    """
     head = element("tr", *(element("th", title, scope="col") for title in titles))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])) for row in rows
-    ]
-    table = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body)
-    )  # the frame can be scrolled with the keyboard, so it has a name and a place in the tab order
+    body = [element("tr", element("th", row[0], scope="row"), *map(_cell, row[1:])) for row in rows]
+    table = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
+    if sortable and len(rows) > 1:
+        table.set("class", "sortable")
+    # The frame can be scrolled with the keyboard, so it has a name and a place in the tab order.
     return element("div", table, class_="scroll", role="region", aria_label=caption, tabindex="0")
+
+
+def _cell(content: Element | str) -> Element:
+    return content if isinstance(content, Element) and content.tag == "td" else element("td", content)
+
+
+def number(value: float | None, text: str) -> Element:
+    """A cell that shows ``text`` and sorts by ``value``; a dash where there is none.
+
+    >>> from .elements import html_of
+    >>> html_of(number(0.25, "25.0")), html_of(number(None, ""))
+    ('<td data-value="0.25">25.0</td>', '<td>-</td>')
+    """
+    return element("td", "-") if value is None else element("td", text, data_value=repr(float(value)))
 
 
 def facts(rows: Sequence[tuple[str, str, str]]) -> Element:
@@ -44,4 +62,4 @@ def short(value: float) -> str:
     """
     if abs(value) >= 100:
         return f"{value:.0f}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 or not value else f"{value:.6f}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 or not value else f"{value:.6f}".rstrip("0")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_edge.benchmarks.html.crops import people_section
-from reid_edge.benchmarks.html.curves import cmc_chart, curves_section, loss_chart, score_chart
+from reid_edge.benchmarks.html.curves import cmc_chart, cmc_of, curves_section, loss_chart, score_chart
 from reid_edge.benchmarks.html.models import bench_section, gate_section
 from reid_edge.benchmarks.html.page import commands_section, write_page
 from reid_edge.benchmarks.html.rankings import rankings_section
@@ -110,7 +110,7 @@ def demo_sections(report: DemoReport) -> list[Element]:
             [
                 loss_chart(report.history),
                 score_chart(report.history, before=report.untrained.to_dict()),
-                cmc_chart([("untrained", report.untrained.metrics), ("trained, exported", metrics)]),
+                cmc_chart([cmc_of("untrained", report.untrained.metrics), cmc_of("trained, exported", metrics)]),
             ],
             title="Training and scores",
             text=f"{len(report.history)} epochs on {len(split.train)} crops of "
@@ -148,7 +148,7 @@ def _ranked_lists(rankings: Sequence[RankedList]) -> Element:
         rankings,
         title="Ranked lists",
         text="Queries at even steps through the test set, not chosen, each with its ten closest gallery crops. "
-        "Crops of the query's person by the query's camera do not count and are left out. "
+        "Crops of the query's person by the query's camera do not count: they stand in grey, without a rank. "
         "The number on the right is the cosine distance.",
     )
 

@@ -11,19 +11,23 @@ from reid_edge.errors import GateError
 
 from .parts import choices
 from .parts.choices import value_of
-from .parts.console import show, tell, write_json
+from .parts.console import say, show, tell, write_json
 from .parts.options import (
     DEVICE,
     MODEL,
     OUTPUT,
+    ActivationMaps,
     Batch,
     Distance,
     EngineBackends,
+    Html,
     Json,
     Layout,
     OptionalData,
     Part,
+    Queries,
     Threads,
+    WithCrops,
 )
 
 __all__ = ["DOCTOR_EXAMPLES", "EXAMPLES", "INSPECT_EXAMPLES", "bench", "doctor", "inspect_model"]
@@ -72,6 +76,10 @@ def bench(
         bool, typer.Option("--details", help="Show stages, bounds, turns, energy and clocks.", rich_help_panel=OUTPUT)
     ] = False,
     json_file: Json = None,
+    html: Html = None,
+    queries: Queries = 100,
+    with_crops: WithCrops = False,
+    activation_maps: ActivationMaps = 0,
 ) -> None:
     """Time models from file to embedding and score them: a row per model and batch, compared with the first row.
 
@@ -80,8 +88,11 @@ def bench(
     """
     from reid_edge import BenchOptions
     from reid_edge import bench as run_bench
+    from reid_edge.api.report import PageOptions, bench_page
     from reid_edge.benchmarks.report import report_table
 
+    page = PageOptions(queries=queries, with_crops=with_crops, activation_maps=activation_maps)
+    page.check()
     options = BenchOptions(
         batches=tuple(batch) if batch else BenchOptions.batches,
         min_seconds=seconds,
@@ -102,6 +113,8 @@ def bench(
     )
     show(report_table(report, details), json_file)
     write_json(json_file, report.to_dict())
+    if html:
+        say(f"wrote {bench_page(report, html, data=data, layout=choices.value_of(layout), part=part.value, page=page)}")
 
 
 def inspect_model(

@@ -19,6 +19,7 @@ __all__ = [
     "OUTPUT",
     "RECIPE",
     "WHAT",
+    "ActivationMaps",
     "Arch",
     "Batch",
     "Data",
@@ -26,15 +27,18 @@ __all__ = [
     "EngineBackend",
     "EngineBackends",
     "Gates",
+    "Html",
     "Json",
     "Layout",
     "Model",
     "OptionalData",
     "Part",
+    "Queries",
     "Resize",
     "ScoredData",
     "Seed",
     "Threads",
+    "WithCrops",
     "writable",
     "writable_folder",
 ]
@@ -152,6 +156,34 @@ Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every ran
 Json = Annotated[
     Path | None,
     typer.Option("--json", callback=writable, help="Write the figures to this file as JSON.", rich_help_panel=OUTPUT),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", callback=writable, help="Write the page to this file.", rich_help_panel=OUTPUT),
+]
+Queries = Annotated[
+    int,
+    typer.Option(
+        min=0, max=1000, help="Ranked lists on the page, of the queries of lowest AP.", rich_help_panel=OUTPUT
+    ),
+]
+WithCrops = Annotated[
+    bool,
+    typer.Option(
+        "--with-crops",
+        help="Embed crops in the page: they are of people, keep it as private as the data set.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ActivationMaps = Annotated[
+    int,
+    typer.Option(
+        "--activation-maps",
+        min=0,
+        metavar="N",
+        help="Show what of the N worst queries led to their match, by occlusion; with --with-crops.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Gates = Annotated[
     list[str] | None,

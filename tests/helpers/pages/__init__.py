@@ -1,0 +1,1 @@
+"""A real browser for pages, and reports to make pages of."""
