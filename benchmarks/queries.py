@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 from reid_edge.scoring.metrics import Metrics
 
@@ -28,26 +29,35 @@ class QueryScores:
     first_match: Mapping[str, tuple[int, ...]]
 
     @staticmethod
-    def key(sha256: str, provider: str) -> str:
-        """What a model file's scores on an engine are found by: sixteen digits of its hash, and the provider.
+    def key(facts: EngineFacts) -> str:
+        """What a model file's scores on an engine are found by: sixteen digits of its hash, and what computed.
 
-        >>> QueryScores.key("0123456789abcdef" * 4, "CPUExecutionProvider")
+        >>> QueryScores.key(EngineFacts("onnxruntime", "CPUExecutionProvider", {}, 1, "0123456789abcdef" * 4))
         '0123456789abcdef CPUExecutionProvider'
         """
-        return f"{sha256[:16]} {provider}"
+        return f"{facts.sha256[:16]} {facts.provider} {facts.computes}".strip()
 
     @classmethod
-    def of(cls, metrics: Mapping[str, Metrics]) -> QueryScores | None:
-        """The scores in the metrics of models on one data set, by `key`; None without any."""
-        if not metrics:
-            return None
+    def of(cls, facts: EngineFacts, metrics: Metrics) -> QueryScores:
+        """The scores in one model's metrics."""
+        key = cls.key(facts)
         return cls(
-            persons=tuple(next(iter(metrics.values())).persons.tolist()),
-            average_precision={
-                key: tuple(each.average_precision.round(_PLACES).tolist()) for key, each in metrics.items()
-            },
-            first_match={key: tuple(each.first_match.tolist()) for key, each in metrics.items()},
+            persons=tuple(metrics.persons.tolist()),
+            average_precision={key: tuple(metrics.average_precision.round(_PLACES).tolist())},
+            first_match={key: tuple(metrics.first_match.tolist())},
         )
+
+    @classmethod
+    def joined(cls, scores: Sequence[QueryScores]) -> QueryScores | None:
+        """The scores of several models on the same queries as one; None of none."""
+        if not scores:
+            return None
+        precision: dict[str, tuple[float, ...]] = {}
+        first: dict[str, tuple[int, ...]] = {}
+        for each in scores:
+            precision |= each.average_precision
+            first |= each.first_match
+        return cls(scores[0].persons, precision, first)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> QueryScores:

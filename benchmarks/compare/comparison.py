@@ -140,12 +140,5 @@ def _verdict(found: Difference, rule: Rule) -> RuleVerdict:
 def _notes(reports: tuple[BenchReport, BenchReport]) -> tuple[str, ...]:
     """Reasons to mistrust the comparison."""
     names = ("the report",) * 2 if reports[0] is reports[1] else ("the old report", "the new report")
-    notes = []
-    for name, report in dict(zip(names, reports, strict=True)).items():
-        notes += [f"{name}: {warning}" for warning in report.warnings]
-        if not report.complete:
-            notes.append(f"{name} was interrupted: it has the rows measured until then")
-        disturbed = [name_of(row) for row in report.rows if row.measured.disturbed]
-        if disturbed:
-            notes.append(f"{name}: disturbed while it was measured: {'; '.join(disturbed)}")
-    return tuple(notes)
+    by_name = dict(zip(names, reports, strict=True))
+    return tuple(f"{name}: {warning}" for name, report in by_name.items() for warning in report.warnings)

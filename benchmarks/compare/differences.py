@@ -129,7 +129,7 @@ def _accuracy_interval(
 
 def _scores_of(name: str, row: BenchRow, scores: QueryScores) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
     """What is averaged over queries [V]; None for a row that was not scored."""
-    key = QueryScores.key(row.sha256, row.measured.engine.provider)
+    key = QueryScores.key(row.measured.engine)
     if key not in scores.average_precision:
         return None
     if name == "map_drop":

@@ -25,6 +25,7 @@ from .parts.options import (
     Part,
     Threads,
 )
+from .parts.reports import Audit, Csv, Markdown, finish_audit, options_of_audit, write_tables
 
 __all__ = ["DOCTOR_EXAMPLES", "EXAMPLES", "INSPECT_EXAMPLES", "bench", "doctor", "inspect_model"]
 
@@ -71,6 +72,9 @@ def bench(
     details: Annotated[
         bool, typer.Option("--details", help="Show stages, bounds, turns, energy and clocks.", rich_help_panel=OUTPUT)
     ] = False,
+    audit: Audit = False,
+    csv_file: Csv = None,
+    markdown_file: Markdown = None,
     json_file: Json = None,
 ) -> None:
     """Time models from file to embedding and score them: a row per model and batch, compared with the first row.
@@ -90,6 +94,8 @@ def bench(
         turns=turns,
         streams=tuple(streams or (1,)),
     )
+    if audit:
+        options = options_of_audit(options, data, json_file)
     report = run_bench(
         models,
         data,
@@ -101,7 +107,11 @@ def bench(
         save=json_file,
     )
     show(report_table(report, details), json_file)
-    write_json(json_file, report.to_dict())
+    write_tables(report, csv_file, markdown_file)
+    if audit and data and json_file:
+        finish_audit(report, data, choices.value_of(layout), part.value, json_file)
+    else:
+        write_json(json_file, report.to_dict())
 
 
 def inspect_model(
