@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from camera_tables import CAMERAS, cameras
+from compare_tables import COMPARE, COMPARE_FACTS, compare, compare_facts
 from cpu_tables import BF16, JPEG, bf16, jpeg
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
@@ -758,6 +759,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "frames": (FRAMES, frames),
     "jpeg": (JPEG, jpeg),
     "bf16": (BF16, bf16),
+    "compare": (COMPARE, compare),
+    "compare-facts": (COMPARE_FACTS, compare_facts),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),

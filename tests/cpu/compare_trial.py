@@ -1,0 +1,104 @@
+"""What `reid-edge compare` finds: planted slow-downs, and as many trials in which nothing was slowed.
+
+    python -m cpu.compare_trial --json compare.json        # OSNet x0.25 with random weights, batch 1, one thread
+
+A trial measures one file against itself in turns, as ``reid-edge bench A B`` does: in each round either comes first,
+and each turn opens the file anew, as two engines of one process differ by where their memory lies. The second is slowed
+by an engine that computes on for a share more of the CPU time that each run took. A further, long trial in which
+nothing is slowed is for resampling. Nothing is judged here, so that every way to judge sees the same times
+(docs/compare_tables.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_edge.core.progress import track
+from reid_edge.engines.base import Engine
+from reid_edge.engines.registry import open_engine
+
+from .jpeg_trial import random_model
+
+SLOWED = 0.10
+RANKS = (0, 10, 25, 50)
+"""Percentiles of a turn: on a busy machine other work delays most runs, and few get through undisturbed."""
+_WARM_UP = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--trials", type=int, default=20, help="slowed, and as many that are not")
+    parser.add_argument("--rounds", type=int, default=24, help="turns of each in a trial")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of a turn")
+    parser.add_argument("--long", type=int, default=300, help="rounds of the long trial")
+    given = parser.parse_args()
+    plan = [(slowed, given.rounds) for _ in range(given.trials) for slowed in (0.0, SLOWED)] + [(0.0, given.long)]
+    loads = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = random_model("osnet_x0_25", Path(folder))
+        trials = []
+        for seed, (slowed, rounds) in enumerate(track(plan, "trials")):
+            trials.append(trial(path, slowed, rounds, given.seconds, seed))
+            loads.append(os.getloadavg()[0])
+    found = {"seconds": given.seconds, "loads": loads, "trials": trials[:-1], "long": trials[-1]}
+    given.json.write_text(json.dumps(found) + "\n")
+
+
+class Slowed:
+    """An engine that is a share slower than the one it holds: it computes on for as much more CPU time."""
+
+    def __init__(self, engine: Engine, share: float) -> None:
+        self.engine, self.share = engine, share
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        began = time.thread_time()
+        embeddings = self.engine.run(images)
+        end = began + (time.thread_time() - began) * (1 + self.share)
+        while time.thread_time() < end:
+            pass
+        return embeddings
+
+
+def trial(path: Path, slowed: float, rounds: int, seconds: float, seed: int) -> dict[str, Any]:
+    """By clock and percentile, the times of each turn in milliseconds: [rounds] of the first and of the second."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (1, 256, 128, 3), np.uint8)
+    found = {clock: {str(rank): [[], []] for rank in RANKS} for clock in ("wall", "cpu")}
+    for _ in range(rounds):
+        for which in random.permutation(2):
+            times = turn(path, slowed if which else 0.0, images, seconds)
+            for clock, row in zip(found, times, strict=True):
+                for rank, value in zip(RANKS, np.percentile(row, RANKS).tolist(), strict=True):
+                    found[clock][str(rank)][which].append(round(value, 5))
+    return {"slowed": slowed, **found}
+
+
+def turn(path: Path, slowed: float, images: NDArray[np.uint8], seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds of each run: by the wall's clock, and of this thread's CPU time, which waiting does not enter."""
+    wall: list[float] = []
+    cpu: list[float] = []
+    with open_engine(path, threads=1) as opened:
+        engine = Slowed(opened, slowed)
+        for _ in range(_WARM_UP):
+            engine.run(images)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            began, worked = time.perf_counter(), time.thread_time()
+            engine.run(images)
+            wall.append((time.perf_counter() - began) * 1e3)
+            cpu.append((time.thread_time() - worked) * 1e3)
+    return wall, cpu
+
+
+if __name__ == "__main__":
+    main()
