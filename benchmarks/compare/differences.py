@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reid_edge.benchmarks.queries import QueryScores
 from reid_edge.benchmarks.results import BenchReport, BenchRow
@@ -127,14 +128,13 @@ def _accuracy_interval(
     return loss.mean * 100, loss.low * 100, loss.high * 100, f"{loss.identities} identities"
 
 
-def _scores_of(name: str, row: BenchRow, scores: QueryScores) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+def _scores_of(name: str, row: BenchRow, scores: QueryScores) -> NDArray[np.float64] | None:
     """What is averaged over queries [V]; None for a row that was not scored."""
     key = QueryScores.key(row.measured.engine)
     if key not in scores.average_precision:
         return None
-    if name == "map_drop":
-        return np.array(scores.average_precision[key])
-    return (np.array(scores.first_match[key]) == 1).astype(np.float64)
+    first = np.array(scores.first_match[key])
+    return np.array(scores.average_precision[key]) if name == "map_drop" else np.where(first == 1, 1.0, 0.0)
 
 
 def _signed(found: Difference, sign: int) -> str:

@@ -89,7 +89,8 @@ def _by_key(rows: Sequence[BenchRow]) -> dict[_Key, BenchRow]:
     found: dict[_Key, BenchRow] = {}
     for row in rows:
         key = _key(row)
-        found[(*key, sum(each[:-1] == key for each in found))] = row
+        place = (*key, sum(each[:-1] == key for each in found))
+        found[place] = row
     return found
 
 

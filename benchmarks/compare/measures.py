@@ -51,7 +51,9 @@ MEASURES: Mapping[str, Measure] = {
     "throughput_drop": Measure("throughput", "crops/s", lambda row: row.measured.crops_per_s, sign=-1),
     "memory_rise": Measure("peak memory", "MB", lambda row: _megabytes(row.measured.peak_memory_bytes)),
     "size_rise": Measure("file", "MB", lambda row: _megabytes(row.file_bytes)),
-    "energy_rise": Measure("energy", "mJ", lambda row: row.measured.energy and row.measured.energy.mj_per_crop),
+    "energy_rise": Measure(
+        "energy", "mJ", lambda row: row.measured.energy.mj_per_crop if row.measured.energy else None
+    ),
     "map_drop": Measure("mAP", "points", lambda row: _points(row.mAP), sign=-1, share=False),
     "rank1_drop": Measure("R1", "points", lambda row: _points(row.rank1), sign=-1, share=False),
 }

@@ -47,7 +47,7 @@ _MARKDOWN: Mapping[str, Callable[[BenchRow], str]] = {
     "p50, ms": lambda row: figure(row.measured.end_to_end_ms.p50),
     "p99, ms": lambda row: figure(row.measured.end_to_end_ms.p99),
     "crops/s": lambda row: figure(row.measured.crops_per_s),
-    "mJ a crop": lambda row: figure(row.measured.energy and row.measured.energy.mj_per_crop),
+    "mJ a crop": lambda row: figure(row.measured.energy.mj_per_crop if row.measured.energy else None),
     "R1, %": lambda row: figure(row.rank1, 100),
     "mAP, %": lambda row: figure(row.mAP, 100),
     "file, MB": lambda row: figure(row.file_bytes, 1e-6),

@@ -2,11 +2,11 @@
 
     python -m cpu.compare_trial --json compare.json        # OSNet x0.25 with random weights, batch 1, one thread
 
-A trial measures one file against itself in turns, as ``reid-edge bench A B`` does: in each round either comes first,
-and each turn opens the file anew, as two engines of one process differ by where their memory lies. The second is slowed
-by an engine that computes on for a share more of the CPU time that each run took. A further, long trial in which
-nothing is slowed is for resampling. Nothing is judged here, so that every way to judge sees the same times
-(docs/compare_tables.py).
+A trial measures one file against itself. In each turn it is opened twice, in an order by lot, as two engines of one
+process differ by where their memory lies; then the two take turns run by run, so that what slows the machine slows
+both. The second is slowed by an engine that computes on for a share more of the CPU time that each run took. A further,
+long trial in which nothing is slowed is for resampling. Nothing is judged here, so that every way to judge sees the
+same times (docs/compare_tables.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=20, help="slowed, and as many that are not")
-    parser.add_argument("--rounds", type=int, default=24, help="turns of each in a trial")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of a turn")
-    parser.add_argument("--long", type=int, default=300, help="rounds of the long trial")
+    parser.add_argument("--rounds", type=int, default=16, help="turns of each in a trial")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of a turn")
+    parser.add_argument("--long", type=int, default=150, help="rounds of the long trial")
     given = parser.parse_args()
     plan = [(slowed, given.rounds) for _ in range(given.trials) for slowed in (0.0, SLOWED)] + [(0.0, given.long)]
     loads = [os.getloadavg()[0]]
@@ -70,34 +71,44 @@ class Slowed:
 
 
 def trial(path: Path, slowed: float, rounds: int, seconds: float, seed: int) -> dict[str, Any]:
-    """By clock and percentile, the times of each turn in milliseconds: [rounds] of the first and of the second."""
+    """By clock, what each turn gives: percentiles in milliseconds, [rounds] of the first and of the second, and "runs".
+
+    The latter are the median of the ratios of neighbouring runs, [rounds], beside as many ones.
+    """
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (1, 256, 128, 3), np.uint8)
-    found = {clock: {str(rank): [[], []] for rank in RANKS} for clock in ("wall", "cpu")}
+    found = {clock: {name: [[], []] for name in (*map(str, RANKS), "runs")} for clock in ("wall", "cpu")}
     for _ in range(rounds):
-        for which in random.permutation(2):
-            times = turn(path, slowed if which else 0.0, images, seconds)
-            for clock, row in zip(found, times, strict=True):
-                for rank, value in zip(RANKS, np.percentile(row, RANKS).tolist(), strict=True):
-                    found[clock][str(rank)][which].append(round(value, 5))
+        for clock, times in zip(found, turn(path, slowed, images, seconds, random), strict=True):
+            for rank, both in zip(RANKS, np.percentile(times, RANKS, axis=0).tolist(), strict=True):
+                for row, value in zip(found[clock][str(rank)], both, strict=True):
+                    row.append(round(value, 5))
+            found[clock]["runs"][0].append(1.0)
+            found[clock]["runs"][1].append(float(np.median(times[:, 1] / times[:, 0])))
     return {"slowed": slowed, **found}
 
 
-def turn(path: Path, slowed: float, images: NDArray[np.uint8], seconds: float) -> tuple[list[float], list[float]]:
-    """Milliseconds of each run: by the wall's clock, and of this thread's CPU time, which waiting does not enter."""
-    wall: list[float] = []
-    cpu: list[float] = []
-    with open_engine(path, threads=1) as opened:
-        engine = Slowed(opened, slowed)
+def turn(
+    path: Path, slowed: float, images: NDArray[np.uint8], seconds: float, random: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Milliseconds of each run [runs, 2]: by the wall's clock, and of CPU time, which waiting does not enter."""
+    rows: list[tuple[list[float], list[float]]] = []
+    with ExitStack() as stack:
+        opened = {which: stack.enter_context(open_engine(path, threads=1)) for which in random.permutation(2).tolist()}
+        engines = [Slowed(opened[which], which * slowed) for which in (0, 1)]
         for _ in range(_WARM_UP):
-            engine.run(images)
+            for engine in engines:
+                engine.run(images)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            began, worked = time.perf_counter(), time.thread_time()
-            engine.run(images)
-            wall.append((time.perf_counter() - began) * 1e3)
-            cpu.append((time.thread_time() - worked) * 1e3)
-    return wall, cpu
+            wall, cpu = [0.0, 0.0], [0.0, 0.0]
+            for which in (0, 1) if len(rows) % 2 else (1, 0):
+                began, worked = time.perf_counter(), time.thread_time()
+                engines[which].run(images)
+                wall[which] = (time.perf_counter() - began) * 1e3
+                cpu[which] = (time.thread_time() - worked) * 1e3
+            rows.append((wall, cpu))
+    return np.array([wall for wall, _ in rows]), np.array([cpu for _, cpu in rows])
 
 
 if __name__ == "__main__":
