@@ -25,7 +25,7 @@ COMPARE = {
     "2 %, resampled CPU time: found": "d",
     "and false alarms": "d",
 }
-COMPARE_FACTS = {"trials": "d", "turns": "d", "seconds": ".1f", "load": ".1f", "resampled turns": "d", "p50": ".2f"}
+COMPARE_FACTS = {"trials": "d", "turns": "d", "seconds": ".1f", "load": ".1f", "resampled turns": "d"}
 _RESAMPLED_TURNS = 60
 _DRAWS = 1000
 _OF_TURNS = {"p25": "25", "p10": "10", "minimum": "0", "median ratio of neighbouring runs": "runs"}
@@ -50,7 +50,6 @@ def compare_facts(work: Path) -> Rows:
             "seconds": found["seconds"],
             "load": {"value": float(np.median(loads)), "low": min(loads), "high": max(loads)},
             "resampled turns": _RESAMPLED_TURNS,
-            "p50": float(np.median(found["long"]["cpu"]["50"])),
         }
     }
 
