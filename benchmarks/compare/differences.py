@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from reid_edge.benchmarks.queries import QueryScores
 from reid_edge.benchmarks.results import BenchReport, BenchRow
+from reid_edge.benchmarks.timing.measurement import Turn
 from reid_edge.scoring.bootstrap import paired_loss
 
 from .measures import MEASURES
@@ -24,6 +26,12 @@ _BOUNDED = {
     "inference_rise": ("inference_ms", "p50"),
 }
 """Measures that are percentiles, whose bounds are in the file: the times and the percentile."""
+
+_OF_TURN: Mapping[str, Callable[[Turn], float]] = {
+    "p50_rise": lambda turn: turn.p50_ms,
+    "cpu_rise": lambda turn: turn.cpu_p50_ms or 0.0,
+}
+"""Measures that every turn has; `difference` asks only where none is missing."""
 
 _Interval: TypeAlias = "tuple[float, float, float, str]"
 """A value, the ends of its 95 % interval, and what they were found by."""
@@ -93,15 +101,13 @@ def _of_ratio(ratio: float, old: float, unit: str) -> float:
 def _ratio_interval(
     name: str, rows: tuple[BenchRow, BenchRow], reports: tuple[BenchReport, BenchReport]
 ) -> _Interval | None:
-    """The ratio of two times: by turns for p50, else by the bounds of each percentile."""
-    if name not in _BOUNDED:
-        return None
-    if name == "p50_rise":
-        old, new = ([turn.p50_ms for turn in row.measured.turns] for row in rows)
+    """The ratio of two times: by turns for p50 and CPU time, else by the bounds of each percentile."""
+    if name in _OF_TURN:
+        old, new = ([_OF_TURN[name](turn) for turn in row.measured.turns] for row in rows)
         paired = reports[0] is reports[1]
         if ratio := (paired_ratio if paired else unpaired_ratio)(old, new):
             return ratio.value, ratio.low, ratio.high, f"{ratio.turns} {'paired ' if paired else ''}turns"
-    return _bounds_interval(*_BOUNDED[name], rows)
+    return _bounds_interval(*_BOUNDED[name], rows) if name in _BOUNDED else None
 
 
 def _bounds_interval(times: str, percentile: str, rows: tuple[BenchRow, BenchRow]) -> _Interval | None:

@@ -45,7 +45,7 @@ def paired_ratio(old: Sequence[float], new: Sequence[float]) -> Ratio | None:
     """How much slower ``new`` is than ``old``: the times [n] of turns taken side by side, in order.
 
     The median of the Walsh averages of the log ratios; its interval is that of Wilcoxon's signed ranks. None for fewer
-    than `LEAST_PAIRED` pairs.
+    than `LEAST_PAIRED` pairs, and for times that are not positive.
 
     Eight pairs, all 10 % slower but one that was disturbed:
 
@@ -53,9 +53,10 @@ def paired_ratio(old: Sequence[float], new: Sequence[float]) -> Ratio | None:
     >>> round(ratio.value, 3), round(ratio.low, 3)
     (1.1, 1.1)
     """
-    logs = np.log(_spread(new[: len(old)]) / _spread(old[: len(new)]))  # [n]
-    if len(logs) < LEAST_PAIRED:
+    before, after = _spread(old[: len(new)]), _spread(new[: len(old)])
+    if len(before) < LEAST_PAIRED or min(before.min(), after.min()) <= 0:
         return None
+    logs = np.log(after / before)  # [n]
     first, second = np.triu_indices(len(logs))
     averages = np.sort((logs[first] + logs[second]) / 2)  # [n (n + 1) / 2]
     return _ratio(averages, _below(_signed_rank_chances(len(logs))), len(logs))
@@ -71,9 +72,10 @@ def unpaired_ratio(old: Sequence[float], new: Sequence[float]) -> Ratio | None:
     >>> round(ratio.value, 2), round(ratio.low, 2), round(ratio.high, 2)
     (1.2, 1.17, 1.23)
     """
-    before, after = np.log(_spread(old)), np.log(_spread(new))
-    if min(len(before), len(after)) < LEAST_UNPAIRED:
+    before, after = _spread(old), _spread(new)
+    if min(len(before), len(after)) < LEAST_UNPAIRED or min(before.min(), after.min()) <= 0:
         return None
+    before, after = np.log(before), np.log(after)
     differences = np.sort((after[:, None] - before).ravel())  # [n m]
     return _ratio(differences, _below(_rank_sum_chances(len(before), len(after))), min(len(before), len(after)))
 

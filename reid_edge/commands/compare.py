@@ -29,7 +29,7 @@ def compare(
         typer.Option(
             metavar="RULE",
             help="Exit with 1 if a row is surely worse than this, e.g. p50_rise>10%, p50_rise>2ms, map_drop>0.5; "
-            "also p90_rise, p99_rise, inference_rise, load_rise, throughput_drop, memory_rise, size_rise, "
+            "also p90_rise, p99_rise, inference_rise, cpu_rise, load_rise, throughput_drop, memory_rise, size_rise, "
             "energy_rise, rank1_drop. Repeatable.",
             rich_help_panel=CHECKS,
         ),

@@ -210,6 +210,7 @@ def test_bench_keeps_the_scores_of_queries(measured: tuple[BenchReport, Path]) -
     assert sum(precision) / len(precision) == pytest.approx(found.rows[0].mAP, abs=1e-4)
     (first,) = found.queries.first_match.values()
     assert sum(rank == 1 for rank in first) / len(first) == pytest.approx(found.rows[0].rank1)
+    assert all(turn.cpu_p50_ms is not None and turn.cpu_p50_ms >= 0 for turn in found.rows[0].measured.turns)
     assert BenchReport.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 

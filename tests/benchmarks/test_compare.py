@@ -217,6 +217,23 @@ def test_turns_of_two_runs_are_two_samples_and_of_one_run_pairs() -> None:
     assert judged.row == "osnet_int8, batch 1 on CPUExecutionProvider"
 
 
+def test_cpu_time_tells_what_a_busy_machine_s_clock_hides() -> None:
+    """The clock of each turn has noise of a factor of three; CPU time is 10 % more in every one."""
+    random = np.random.default_rng(0)
+    clock = np.exp(random.normal(2.3, 1, (2, 10)))
+    first, second = (
+        replace(each, measured=replace(each.measured, turns=tuple(replace(turn, cpu_p50_ms=cpu) for turn in turns)))
+        for each, cpu, turns in (
+            (one, cpu, one.measured.turns)
+            for one, cpu in ((row(turns=clock[0]), 8.0), (row("osnet_b", turns=clock[1]), 8.8))
+        )
+    )
+    found = compare_benchmarks(report(first, second), rules=["p50_rise>3%", "cpu_rise>3%", "cpu_rise>1ms"])
+    assert verdicts(found) == ["unsure", "broken", "kept"]
+    with pytest.raises(InputError, match="no row has its CPU time"):
+        compare_benchmarks(report(row(turns=TURNS)), report(row(turns=TURNS)), rules=["cpu_rise>3%"])
+
+
 def test_accuracy_is_judged_by_query_where_the_files_have_queries() -> None:
     """60 identities that lose 2 points each; then half lose 20, and half win 15."""
     key = QueryScores.key(row().measured.engine)
