@@ -99,6 +99,7 @@ def measure_turn(
             batch=batch,
             preprocess=[times["preprocess"] for times in window.runs],
             inference=[times["inference"] for times in window.runs],
+            cpu=[times["cpu"] for times in window.runs] if streams == 1 else [],
             wall_s=window.seconds,
             load_ms=load_ms,
             first_run_ms=first["inference"],

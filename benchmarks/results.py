@@ -13,6 +13,7 @@ from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 
 from .machine import Machine
+from .queries import QueryScores
 from .timing.measurement import Measurement
 from .timing.percentiles import Percentiles
 from .timing.trtexec import TrtexecTimes
@@ -98,6 +99,7 @@ class BenchReport:
     slow: tuple[str, ...] = ()
     trtexec: tuple[TrtexecTimes, ...] = ()
     complete: bool = True
+    queries: QueryScores | None = None
 
     def __repr__(self) -> str:
         models = ", ".join(dict.fromkeys(row.model for row in self.rows))
@@ -164,6 +166,7 @@ class BenchReport:
             "slow": list(self.slow),
             "trtexec": [_plain(asdict(each)) for each in self.trtexec],
             "complete": self.complete,
+            "queries": _plain(asdict(self.queries)) if self.queries else None,
             "rows": [self._row(row) for row in self.rows],
         }
 
@@ -194,6 +197,7 @@ class BenchReport:
                 slow=tuple(raw.get("slow", ())),
                 trtexec=tuple(TrtexecTimes.from_dict(each) for each in raw.get("trtexec", ())),
                 complete=bool(raw.get("complete", True)),
+                queries=QueryScores.from_dict(raw["queries"]) if raw.get("queries") else None,
                 rows=tuple(_row_of(row) for row in raw["rows"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -23,6 +23,7 @@ from reid_edge.scoring.test_set import TestSet
 from .machine import describe_machine
 from .options import BenchOptions
 from .power.state import power_warnings
+from .queries import QueryScores
 from .results import BenchReport, BenchRow
 from .timing.journal import Journal
 from .timing.trtexec import TrtexecTimes
@@ -82,7 +83,7 @@ class Session:
         self._test_set, self._data, self._distance = test_set, data, distance
         self.settings = self._settings()
         self.rates: dict[str, float] = {}
-        self.scores: list[dict[str, float]] = []
+        self.scores: list[dict[str, Any]] = []
         rows = [
             (index, batch, streams)
             for index in range(len(jobs))
@@ -133,6 +134,9 @@ class Session:
             slow=self.slow,
             trtexec=self.trtexec,
             complete=complete,
+            queries=QueryScores.joined(
+                [QueryScores.from_dict(each["queries"]) for each in self.scores if "queries" in each]
+            ),
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -162,7 +166,7 @@ class Session:
             again = in_child(request, "measuring matrix products", blas_threads=threads)
         self.rates = {name: max(rate, self.rates.get(name, 0.0)) for name, rate in again.items()}
 
-    def _score(self, index: int, journal: Journal) -> dict[str, float]:
+    def _score(self, index: int, journal: Journal) -> dict[str, Any]:
         if self._test_set is None:
             return {}
         if str(index) not in journal.scores:
@@ -172,7 +176,8 @@ class Session:
                 open_engine(job.model, threads=threads, backend=job.backend) as engine,
             ):
                 metrics = evaluate(engine, self._test_set, self._distance, progress=True).metrics
-            journal.add_score(str(index), {"rank1": metrics.rank(1), "mAP": metrics.mAP})
+                scores = asdict(QueryScores.of(engine.facts, metrics))
+            journal.add_score(str(index), {"rank1": metrics.rank(1), "mAP": metrics.mAP, "queries": scores})
         return journal.scores[str(index)]
 
     def _measure(self, turn: _Turn) -> RawTurn:

@@ -48,14 +48,18 @@ def batches_of(paths: Sequence[Path | str], batch: int, first: int = 0) -> Itera
 
 
 def staged_batch(engine: Engine, paths: Sequence[Path | str]) -> tuple[StagedBatch, NDArray[np.float32]]:
-    """Embed the crops of one batch: how long each stage took, and the embeddings [N, D]."""
-    begin = time.perf_counter()
+    """Embed the crops of one batch: how long each stage took, and the embeddings [N, D].
+
+    "cpu" is the CPU time of all threads of this process meanwhile, which waiting does not enter.
+    """
+    begin, worked = time.perf_counter(), time.process_time()
     crops, decode, scale = _read_timed(engine, paths)
     ready = time.perf_counter()
     timed = getattr(engine, "run_timed", None)  # of engines that time their copies with CUDA events
     embeddings, stages = timed(crops) if timed else (engine.run(crops), {})
-    end = time.perf_counter()
-    times = {"preprocess": (ready - begin) * 1e3, "inference": (end - ready) * 1e3, "decode": decode, "resize": scale}
+    end, worked = time.perf_counter(), time.process_time() - worked
+    times = {"preprocess": (ready - begin) * 1e3, "inference": (end - ready) * 1e3, "cpu": worked * 1e3}
+    times |= {"decode": decode, "resize": scale}
     return times | (stages or {"compute": times["inference"]}), embeddings
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from camera_tables import CAMERAS, cameras
+from compare_tables import COMPARE, COMPARE_FACTS, compare, compare_facts
 from cpu_tables import (
     BF16,
     COLD_START,
@@ -776,6 +777,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "session-memory": (SESSION_MEMORY, session_memory),
     "limits": (LIMITS, limits),
     "cold-start": (COLD_START, cold_start),
+    "compare": (COMPARE, compare),
+    "compare-facts": (COMPARE_FACTS, compare_facts),
     "decoding": ({"step": "", "64x128 file": ".0f", "180x400 file": ".0f"}, _decoding),
     "demo": (DEMO, _demo),
     "published": ({"backend": "", "resize": "", **ALL_SCORES}, _of_reference),

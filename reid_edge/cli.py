@@ -12,7 +12,21 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, evaluate, export, models, pairs, report, search, studies, train, verify_export
+from .commands import (
+    adopt,
+    bench,
+    compare,
+    data,
+    evaluate,
+    export,
+    models,
+    pairs,
+    report,
+    search,
+    studies,
+    train,
+    verify_export,
+)
 from .commands.added import Command, add_command, add_registered
 from .commands.parts.help import HelpGroup
 from .core.log import printable, show_messages
@@ -194,6 +208,7 @@ _COMMANDS = (
     (app, "Scores", "eval", evaluate.evaluate, "eval models/osnet_x0_25_fp32.onnx --data Market-1501 --json eval.json"),
     (app, "Scores", "bench", bench.bench, bench.EXAMPLES),
     (app, "Scores", "report", report.report, report.EXAMPLES),
+    (app, "Scores", "compare", compare.compare, compare.EXAMPLES),
     (app, "Scores", "pairs", pairs.pairs, "pairs models/osnet_x0_25_fp32.onnx --data Market-1501 --out pairs"),
     (app, "Crops", "embed", search.embed, "embed crops/ --model models/osnet_x0_25_fp32.onnx --out gallery.npz"),
     (app, "Crops", "rank", search.rank, "rank query.jpg --gallery crops/ --model models/osnet_x0_25_fp32.onnx"),

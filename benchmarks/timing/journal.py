@@ -37,7 +37,7 @@ class Journal:
         keeps = report is not None and not is_standard_output(report) and not _is_device(Path(report))
         self.path = Path(f"{report}.partial") if keeps else None
         self.turns: dict[str, RawTurn] = {}
-        self.scores: dict[str, dict[str, float]] = {}
+        self.scores: dict[str, dict[str, Any]] = {}
         if self.path and self.path.is_file():
             self._read(self.path)
         self._begun = bool(self.turns or self.scores)
@@ -47,7 +47,7 @@ class Journal:
         self._append({"turn": key, "times": asdict(turn)})
         self.turns[key] = turn
 
-    def add_score(self, key: str, score: dict[str, float]) -> None:
+    def add_score(self, key: str, score: dict[str, Any]) -> None:
         """Keep a model's score."""
         self._append({"score": key, "is": score})
         self.scores[key] = score

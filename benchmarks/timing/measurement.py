@@ -27,7 +27,7 @@ class Turn:
     """One of the times that a row was measured: each in a process of its own, the rows one after the other.
 
     ``started`` is UTC, ISO 8601. ``p50_ms`` is a batch's median from files to embeddings. ``disturbed`` are the
-    reasons to mistrust it, empty for none.
+    reasons to mistrust it, empty for none. ``cpu_p50_ms`` is the median of a batch's CPU time, on all threads.
     """
 
     started: str
@@ -36,6 +36,7 @@ class Turn:
     load_ms: float
     first_run_ms: float
     disturbed: tuple[str, ...] = ()
+    cpu_p50_ms: float | None = None
 
 
 @dataclass(frozen=True)

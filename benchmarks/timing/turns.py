@@ -25,6 +25,7 @@ class RawTurn:
 
     ``wall_s`` is the wall clock of all batches, on all streams. ``streamed_ms`` are crops' latencies through a stream,
     which gave ``streamed_crops_per_s``; empty where none was measured. ``severity`` is how much of the CPUs others had.
+    ``cpu`` is each batch's CPU time on all threads, empty on several streams.
     """
 
     started: str
@@ -48,6 +49,7 @@ class RawTurn:
     disturbed: Sequence[str] = ()
     severity: float = 0.0
     attempts: int = 1
+    cpu: Sequence[float] = ()
 
     @property
     def end_to_end(self) -> list[float]:
@@ -57,7 +59,9 @@ class RawTurn:
     def summary(self) -> Turn:
         """What is kept of it in a report."""
         p50 = float(np.median(self.end_to_end))
-        return Turn(self.started, len(self.inference), p50, self.load_ms, self.first_run_ms, tuple(self.disturbed))
+        cpu = float(np.median(self.cpu)) if self.cpu else None
+        facts = (self.started, len(self.inference), p50, self.load_ms, self.first_run_ms)
+        return Turn(*facts, tuple(self.disturbed), cpu)
 
 
 def merged(turns: Sequence[RawTurn]) -> Measurement:

@@ -29,6 +29,7 @@ from .parts.options import (
     Threads,
     WithCrops,
 )
+from .parts.reports import Audit, Csv, Markdown, finish_audit, options_of_audit, write_tables
 
 __all__ = ["DOCTOR_EXAMPLES", "EXAMPLES", "INSPECT_EXAMPLES", "bench", "doctor", "inspect_model"]
 
@@ -75,6 +76,9 @@ def bench(
     details: Annotated[
         bool, typer.Option("--details", help="Show stages, bounds, turns, energy and clocks.", rich_help_panel=OUTPUT)
     ] = False,
+    audit: Audit = False,
+    csv_file: Csv = None,
+    markdown_file: Markdown = None,
     json_file: Json = None,
     html: Html = None,
     queries: Queries = 100,
@@ -101,6 +105,8 @@ def bench(
         turns=turns,
         streams=tuple(streams or (1,)),
     )
+    if audit:
+        options = options_of_audit(options, data, json_file)
     report = run_bench(
         models,
         data,
@@ -112,7 +118,11 @@ def bench(
         save=json_file,
     )
     show(report_table(report, details), json_file)
-    write_json(json_file, report.to_dict())
+    write_tables(report, csv_file, markdown_file)
+    if audit and data and json_file:
+        finish_audit(report, data, choices.value_of(layout), part.value, json_file)
+    else:
+        write_json(json_file, report.to_dict())
     if html:
         say(f"wrote {bench_page(report, html, data=data, layout=choices.value_of(layout), part=part.value, page=page)}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reid_edge.benchmarks.compare.matching import ALLOWED
 from reid_edge.cli import main
 from reid_edge.commands.parts import choices
 from reid_edge.commands.parts.choices import Choice, value_of
@@ -34,6 +35,7 @@ from reid_edge.training.recipe.recipes import RECIPES
 
 LISTS: list[tuple[type[Choice], Sequence[str]]] = [
     (choices.Layout, LAYOUT_NAMES),
+    (choices.Allowed, ALLOWED),
     (choices.Part, sorted({part for reader in READERS for part in reader.parts})),
     (choices.Recipe, RECIPES),
     (choices.Resize, RESIZES),

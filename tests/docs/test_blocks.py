@@ -24,6 +24,7 @@ REASONS = {
 NOT_RUN = {
     "README.md": {"network": 2},
     "bench.md": {"device": 2},
+    "compare.md": {"hours": 2, "network": 1},
     "cpu.md": {"device": 1},
     "export.md": {"device": 1},
     "gpu_frames.md": {"device": 1},

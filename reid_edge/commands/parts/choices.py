@@ -13,6 +13,7 @@ from typing import Any, overload
 from reid_edge.core.registry import added_names
 
 __all__ = [
+    "Allowed",
     "Backend",
     "Calibration",
     "Channels",
@@ -233,6 +234,14 @@ class TrainPrecision(Choice):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class Allowed(Choice):
+    """What may differ between compared reports (`reid_edge.benchmarks.compare.matching.ALLOWED`)."""
+
+    MACHINE = "machine"
+    DATA = "data"
+    MISSING = "missing"
 
 
 @overload

@@ -1,0 +1,1 @@
+"""A report of bench as a CSV file, and as a table for a README."""

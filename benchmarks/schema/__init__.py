@@ -1,0 +1,1 @@
+"""The published JSON Schema of ``bench.json``, for programs that read it."""
