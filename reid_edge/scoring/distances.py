@@ -37,7 +37,7 @@ from reid_edge.errors import InputError
 
 from .tiles import TILE_VALUES, Block, Rows, cityblock, minkowski
 
-__all__ = ["DISTANCES", "Distance", "as_embeddings", "block_rows", "distance_by_name"]
+__all__ = ["DISTANCES", "Distance", "as_embeddings", "block_rows", "distance_by_name", "unit_rows"]
 
 _DEFAULT_P = 3.0
 _LARGEST = 1e15  # its square, summed over 65,536 dimensions, is still a float32
@@ -125,7 +125,7 @@ def _cosine(gallery: Rows) -> Block:
     scale = _reciprocal(_norms(gallery)).astype(np.float32)  # [G]; avoids a normalised copy of the gallery
 
     def block(queries: Rows) -> Rows:
-        similarity: Rows = _unit(queries) @ gallery.T  # [Q, G]
+        similarity: Rows = unit_rows(queries) @ gallery.T  # [Q, G]
         similarity *= scale
         return _one_minus(similarity)
 
@@ -179,7 +179,7 @@ def _reciprocal(norms: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > _ZERO_NORM)
 
 
-def _unit(rows: Rows) -> Rows:
+def unit_rows(rows: Rows) -> Rows:
     """Rows scaled to L2 norm 1; rows without a direction become zero."""
     return np.multiply(rows, _reciprocal(_norms(rows))[:, None], out=np.empty_like(rows), casting="same_kind")
 

@@ -27,9 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from reid_edge.core.progress import track
 from reid_edge.errors import InputError
 
-from .blocks import DistanceBlocks
+from .blocks import DistanceBlocks, nearest
 from .distances import Distance, as_embeddings, block_rows, distance_by_name
-from .neighbours import nearest
 from .sparse import SparseRows
 from .tiles import Block, Rows
 

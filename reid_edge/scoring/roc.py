@@ -23,7 +23,10 @@ from reid_edge.errors import InputError
 from .blocks import DistanceBlocks, checked_blocks
 from .matches import Matches
 
-__all__ = ["RocCurve", "roc_blocks", "roc_curve"]
+__all__ = ["FALSE_ACCEPT_RATES", "RocCurve", "roc_blocks", "roc_curve"]
+
+FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
+"""The false accept rates at which the true accept rate is reported."""
 
 _ROUNDING = 1 + 1e-9
 """A rate that was summed from weights may exceed the one it is by this factor."""
@@ -76,6 +79,11 @@ class RocCurve:
     def threshold_at(self, far: float) -> float:
         """The largest threshold with a false match rate of at most ``far``; -inf where no pair may match."""
         return float(self.thresholds[self._at(far)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures by name, fractions, JSON-able; the curve itself is left out."""
+        rates = {f"{far:g}": self.tar_at(far) for far in FALSE_ACCEPT_RATES}
+        return {"eer": self.eer, "auc": self.auc, "tar_at_far": rates}
 
     def _at(self, far: float) -> int:
         if not 0 <= far <= 1:

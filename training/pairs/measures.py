@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.progress import track
-from reid_edge.scoring.roc import RocCurve
+from reid_edge.scoring.roc import FALSE_ACCEPT_RATES, RocCurve
 
 __all__ = [
-    "FALSE_ACCEPT_RATES",
     "Bin",
     "PairMeasures",
     "Pairs",
@@ -26,9 +25,6 @@ __all__ = [
     "log_losses",
     "measure",
 ]
-
-FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
-"""The false accept rates at which the true accept rate is reported."""
 
 _BINS = 15
 
