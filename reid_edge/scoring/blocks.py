@@ -32,7 +32,7 @@ def checked_blocks(
         block = distances(slice(start, min(start + rows, queries)))
         if block.ndim != 2 or block.shape[1] != gallery:
             raise InputError(f"a block of distances is {list(block.shape)}: give [queries, {gallery}]")
-        if block.size and not np.isfinite((block.min(), block.max())).all():  # NaN passes through both
+        if not all(np.isfinite((row.min(), row.max())).all() for row in block if row.size):  # NaN passes through both
             raise InputError(
                 "a distance is NaN or infinite: check the embeddings, or the step that computed the distances"
             )

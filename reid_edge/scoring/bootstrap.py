@@ -73,8 +73,8 @@ def interval_of(values: ArrayLike, persons: ArrayLike, draws: int = DRAWS, seed:
 
     A draw of two persons holds the first twice, both, or the second twice:
 
-    >>> interval_of([0.2, 0.2, 0.8], persons=[1, 1, 2])
-    Interval(mean=0.4, low=0.2, high=0.8, identities=2)
+    >>> print(interval_of([0.2, 0.2, 0.8], persons=[1, 1, 2]))
+    40.00 [20.00, 80.00]
     """
     found, of_query = np.asarray(values, np.float64), np.asarray(persons)
     _check_shapes(found, of_query)

@@ -17,13 +17,15 @@ Distances are consumed a block of queries at a time, so memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_edge.core.pools import thread_pool
+from reid_edge.core.threads import usable_cores
 from reid_edge.errors import InputError
 
 from .blocks import DistanceBlocks, checked_blocks
@@ -149,19 +151,24 @@ def score_blocks(
         raise InputError(f"max_rank is {max_rank}: CMC starts at rank 1")
     matches = Matches(query_pids, query_camids, gallery_pids, gallery_camids)
     found: dict[int, NDArray[np.int64]] = {}
-    for start, block in checked_blocks(distances, matches.queries, matches.gallery, "scoring" * progress):
-        found.update(_ranks_of_block(block, start, matches))
+    with thread_pool() as pool:
+        for start, block in checked_blocks(distances, matches.queries, matches.gallery, "scoring" * progress):
+            parts = np.array_split(np.arange(len(block)), usable_cores())
+            for ranks in pool.map(partial(_ranks_of_rows, block, start, matches), parts):
+                found |= ranks
     return _summary(found, matches, distance, max_rank)
 
 
-def _ranks_of_block(
-    block: NDArray[np.float32], start: int, matches: Matches
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each query that has a match, with the ranks of all; ``block`` [n, G] begins at query ``start``."""
-    for query, row in enumerate(block, start):
-        hits, dropped = matches.of(query)
+def _ranks_of_rows(
+    block: NDArray[np.float32], start: int, matches: Matches, rows: NDArray[np.intp]
+) -> dict[int, NDArray[np.int64]]:
+    """The ranks of all matches of each query in ``rows`` that has one; ``block`` [n, G] begins at query ``start``."""
+    found = {}
+    for row in rows.tolist():
+        hits, dropped = matches.of(start + row)
         if len(hits):
-            yield query, _ranks_of_hits(row, hits, dropped)
+            found[start + row] = _ranks_of_hits(block[row], hits, dropped)
+    return found
 
 
 def _ranks_of_hits(row: NDArray[np.float32], hits: NDArray[np.intp], dropped: NDArray[np.intp]) -> NDArray[np.int64]:

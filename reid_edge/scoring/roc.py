@@ -158,9 +158,9 @@ def _impostors(block: NDArray[np.float32], of: list[tuple[NDArray[np.intp], NDAr
     for row, (hits, dropped) in zip(kept, of, strict=True):
         row[dropped if len(hits) else slice(None)] = np.inf
         row[hits] = np.inf
-    others = kept.ravel()
+    others: NDArray[np.float32] = kept.ravel()
     others.sort()
-    return others[: others.searchsorted(np.inf)]
+    return others[: others.searchsorted(np.float32(np.inf))]
 
 
 def _curve_of_counts(

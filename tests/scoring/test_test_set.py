@@ -17,7 +17,7 @@ from reid_edge.data import datasets, decoding
 from reid_edge.data.images import read_crops
 from reid_edge.data.synthetic.dataset import synthesize
 from reid_edge.errors import DatasetError, ImageError, InputError
-from reid_edge.scoring import test_set
+from reid_edge.scoring import extraction, test_set
 from reid_edge.scoring.evaluation import evaluate
 from reid_edge.scoring.test_set import TestSet
 
