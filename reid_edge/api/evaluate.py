@@ -123,9 +123,11 @@ def features_of(
     euclidean
     cityblock
     """
-    options = {"arch": arch, "threads": threads, "backend": backend, "resize": resize}
-    if isinstance(model, FeatureSet) or is_features(model):
-        return _kept(model if isinstance(model, FeatureSet) else FeatureSet.load(model), data, layout, part, options)
+    options: dict[str, object] = {"arch": arch, "threads": threads, "backend": backend, "resize": resize}
+    if isinstance(model, Path | str) and is_features(model):
+        model = FeatureSet.load(model)
+    if isinstance(model, FeatureSet):
+        return _kept(model, data, layout, part, options)
     if data is None:
         raise InputError("a model needs crops to embed: give --data DATASET (data=)")
     if not isinstance(model, Path | str):

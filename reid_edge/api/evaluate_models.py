@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from reid_edge.api.evaluate import features_of, is_features
-from reid_edge.core.files import require_output
 from reid_edge.data.datasets import Dataset
 from reid_edge.errors import InputError
 from reid_edge.scoring.distances import distance_by_name
 from reid_edge.scoring.evaluation import Evaluation, evaluate_features
 from reid_edge.scoring.expansion import QueryExpansion
 from reid_edge.scoring.extraction import dataset_of
-from reid_edge.scoring.features import FeatureSet
+from reid_edge.scoring.features import FeatureSet, require_features_name
 from reid_edge.scoring.report.comparison import ModelComparison, compare_evaluations, names_of
 from reid_edge.scoring.rerank import Rerank
 from reid_edge.scoring.test_set import TestSet
@@ -35,8 +34,10 @@ class Evaluations:
         """JSON-able: that of a single evaluation, or lists of "evaluations" and "comparisons"."""
         if len(self.results) == 1:
             return self.results[0].to_dict()
-        lists = {"evaluations": self.results, "comparisons": self.comparisons}
-        return {name: [each.to_dict() for each in of] for name, of in lists.items()}
+        return {
+            "evaluations": [each.to_dict() for each in self.results],
+            "comparisons": [each.to_dict() for each in self.comparisons],
+        }
 
 
 def evaluate_models(
@@ -75,10 +76,10 @@ def evaluate_models(
     if save_features is not None:
         if len(models) > 1:
             raise InputError("--save-features (save_features=) keeps the features of one model: give one")
-        require_output(save_features)
-    tricks = {"flip": flip, "query_expansion": query_expansion, "rerank": rerank}
-    settings = [{}, tricks] if any(tricks.values()) else [{}]
-    results = []
+        require_features_name(save_features)
+    tricks: dict[str, Any] = {"flip": flip, "query_expansion": query_expansion, "rerank": rerank}
+    settings: list[dict[str, Any]] = [{}, tricks] if any(tricks.values()) else [{}]
+    results: list[Evaluation] = []
     with ExitStack() as opened:
         if data is not None and not isinstance(data, TestSet):
             data = opened.enter_context(TestSet(dataset_of(data, layout, part))) if len(models) > 1 else data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -96,7 +96,8 @@ def _embedded(
     input_hw, resize = embedder.card.input_hw, embedder.resize
 
     def both_ways() -> Iterator[NDArray[np.uint8]]:
-        for crop in track(crops, "embedding, flipped too") if progress else crops:
+        each: Iterable[Path | NDArray[np.uint8]] = crops
+        for crop in track(each, "embedding, flipped too", len(crops)) if progress else each:
             image = crop if isinstance(crop, np.ndarray) else read_crop(crop, input_hw, resize)
             yield image
             yield image[:, ::-1]

@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from reid_edge.card import ModelCard
 from reid_edge.core.arrays import read_arrays, write_arrays
-from reid_edge.core.files import require_file
+from reid_edge.core.files import require_file, require_output
 from reid_edge.data.datasets import Dataset
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError, ModelError
 
 from .distances import as_embeddings, unit_rows
 
-__all__ = ["FEATURES_SUFFIX", "FeatureSet", "ids_of"]
+__all__ = ["FEATURES_SUFFIX", "FeatureSet", "ids_of", "require_features_name"]
 
 FEATURES_SUFFIX = ".npz"
 
@@ -96,8 +96,7 @@ class FeatureSet:
         Embeddings of people are biometric data: keep the file as you keep the crops. Raises InputError for another
         suffix.
         """
-        if Path(path).suffix.lower() != FEATURES_SUFFIX:
-            raise InputError(f"features are kept in a file that ends in {FEATURES_SUFFIX}, not in {path}")
+        require_features_name(path)
         facts: dict[str, Any] = {name: getattr(self, name) for name in _FACTS if name not in ("card", "engine")}
         facts |= {"card": asdict(self.card), "engine": asdict(self.engine)}
         none = np.empty((0, self.embeddings.shape[1]), np.float32)
@@ -138,6 +137,17 @@ class FeatureSet:
             engine=engine,
             **parsed,
         )
+
+
+def require_features_name(path: Path | str) -> Path:
+    """The path, if features can be kept there; raises InputError for another suffix and where nothing can be written.
+
+    >>> require_features_name("osnet.npz").name
+    'osnet.npz'
+    """
+    if Path(path).suffix.lower() != FEATURES_SUFFIX:
+        raise InputError(f"features are kept in a file that ends in {FEATURES_SUFFIX}, not in {path}")
+    return require_output(path)
 
 
 def ids_of(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

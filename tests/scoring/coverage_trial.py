@@ -48,7 +48,7 @@ class Population:
         cameras, noise = rng.normal(size=(CAMERAS, DIM)), rng.normal(size=(len(person), DIM))
         return (
             *(
-                _average_precision(
+                average_precision(
                     centres[person] + level * spread[person][:, None] * noise + 0.3 * cameras[camera],
                     person,
                     camera,
@@ -60,7 +60,7 @@ class Population:
         )
 
 
-def _average_precision(
+def average_precision(
     rows: NDArray[np.float64], person: NDArray[np.int64], camera: NDArray[np.int64], query: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """AP of each query against all other crops that are no queries, by euclidean distance; there are no ties."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +31,13 @@ class ModelComparison:
 
     def __str__(self) -> str:
         """The mAP in points; the better one is named where the interval leaves 0 out."""
-        gain, names = self.mAP, (self.first, self.second)
-        low, high = (round(100 * each, 1) + 0.0 for each in (gain.low, gain.high))
-        figures = f"mAP, 95 % [{low:.1f}, {high:.1f}]"
-        if gain.low > 0 or gain.high < 0:
-            better, other = names if gain.high < 0 else names[::-1]
-            # Said of the better one: the loss of the other, turned round.
-            if gain.high < 0:
-                figures = f"mAP, 95 % [{-high:.1f}, {-low:.1f}]"
-            return f"{better} is better than {other}: +{100 * abs(gain.mean):.1f} {figures}"
-        mean = round(100 * gain.mean, 1) + 0.0
-        return f"no difference shown between {self.first} and {self.second}: {mean:+.1f} {figures}"
+        gain = self.mAP
+        if gain.low > 0:
+            return f"{self.second} is better than {self.first}: {_points(gain.mean, gain.low, gain.high)}"
+        if gain.high < 0:
+            return f"{self.first} is better than {self.second}: {_points(-gain.mean, -gain.high, -gain.low)}"
+        figures = _points(gain.mean, gain.low, gain.high)
+        return f"no difference shown between {self.first} and {self.second}: {figures}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -48,7 +45,7 @@ class ModelComparison:
         return {"first": self.first, "second": self.second, **gains, "sentence": str(self)}
 
 
-def compare_evaluations(first: Evaluation, second: Evaluation, names: tuple[str, str] | None = None) -> ModelComparison:
+def compare_evaluations(first: Evaluation, second: Evaluation, names: Sequence[str] = ()) -> ModelComparison:
     """Compare two evaluations of the same queries: models, settings or distances; ``names`` stand in the sentence.
 
     Raises InputError when their queries differ.
@@ -63,11 +60,19 @@ def compare_evaluations(first: Evaluation, second: Evaluation, names: tuple[str,
         loss = paired_loss(after, before, one.persons)
         return Interval(loss.mean, loss.low, loss.high, loss.identities)
 
+    before, after = names or names_of([first, second])
     return ModelComparison(
-        *(names or names_of([first, second])),
+        first=before,
+        second=after,
         mAP=gain(one.average_precision, other.average_precision),
         rank1=gain(one.first_match == 1, other.first_match == 1),
     )
+
+
+def _points(*fractions: float) -> str:
+    """A mean and the ends of its interval, in points; nothing is 0.0, not -0.0."""
+    mean, low, high = (round(100 * each, 1) + 0.0 for each in fractions)
+    return f"{mean:+.1f} mAP, 95 % [{low:.1f}, {high:.1f}]"
 
 
 def tricks_of(result: Evaluation) -> str:
