@@ -139,7 +139,7 @@ def features_of(
     name = require_model(model, arch, backend=backend).name
     if resize is not None:
         check_method(resize)
-    with phase(f"scoring {name}", shown=progress):
+    with phase(f"embedding with {name}", shown=progress):
         opened = data if isinstance(data, TestSet) else dataset_of(data, layout, part)
         with open_model(model, arch, threads, backend) as engine:
             found = extract_features(engine, opened, resize=resize, batch=batch, flip=flip, progress=progress)
