@@ -27,6 +27,7 @@ from cpu_tables import (
     session_memory,
 )
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
+from scoring_tables import COVERAGE, SCORING_SPEED, TRICKS, coverage, scoring_speed, tricks
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
 
 __all__ = ["TABLES"]
@@ -768,6 +769,9 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "cameras": (CAMERAS, cameras),
     "tracks": (TRACKS, tracks),
     "track-factors": (TRACK_FACTORS, track_factors),
+    "tricks": (TRICKS, tricks),
+    "coverage": (COVERAGE, coverage),
+    "scoring-speed": (SCORING_SPEED, scoring_speed),
     "resizing": (RESIZING, resizing),
     "frames": (FRAMES, frames),
     "jpeg": (JPEG, jpeg),

@@ -1,34 +1,33 @@
-"""A model scored on a data set: embed its query and gallery, then CMC, mAP and mINP by the data set's protocol."""
+"""A model scored on a data set: features of query and gallery, then CMC, mAP and mINP by the data set's protocol."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
-from reid_edge.data.datasets import Dataset, open_dataset, require
-from reid_edge.data.records import Crop
+from reid_edge.data.datasets import Dataset
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
-from reid_edge.errors import InputError
 
+from .bootstrap import Interval, interval_of
 from .distances import distance_by_name
-from .metrics import Metrics, score
+from .expansion import QueryExpansion, expanded_queries
+from .extraction import dataset_of, extract_features
+from .features import FeatureSet
+from .metrics import Metrics, score_blocks
+from .rerank import Rerank, reranked
+from .roc import RocCurve, roc_blocks
 from .test_set import TestSet
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["PLAIN", "Evaluation", "dataset_of", "evaluate", "evaluation_table"]
+__all__ = ["PLAIN", "Evaluation", "dataset_of", "evaluate", "evaluate_features"]
 
 PLAIN: Mapping[str, Any] = MappingProxyType({"flip": False, "query_expansion": None, "rerank": None})
 """The settings of a plain evaluation: no flip averaging, no query expansion, no re-ranking."""
@@ -42,7 +41,7 @@ class Evaluation:
     its input size; ``dataset`` and ``part`` ("test" or "val") name the crops; ``settings`` names every
     trick of the test that was on or off. ``images_per_second`` counts crops from file to embedding (of a
     `TestSet`, from memory, once it has decoded them) and ``engine`` is what computed them. ``notices`` are
-    the data set's, to be shown.
+    the data set's, to be shown. ``roc`` is there where it was asked for.
     """
 
     metrics: Metrics
@@ -56,11 +55,19 @@ class Evaluation:
     engine: EngineFacts
     settings: Mapping[str, Any] = field(default_factory=lambda: PLAIN)
     notices: tuple[str, ...] = field(default=(), compare=False)
+    roc: RocCurve | None = field(default=None, compare=False)
 
     @property
     def distance(self) -> str:
         """The distance that ordered the gallery."""
         return self.metrics.distance
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % intervals of mAP and rank1, by a bootstrap over identities (`reid_edge.scoring.bootstrap`)."""
+        metrics = self.metrics
+        per_query = {"mAP": metrics.average_precision, "rank1": metrics.first_match == 1}
+        return {name: interval_of(values, metrics.persons) for name, values in per_query.items()}
 
     def __repr__(self) -> str:
         scores = f"rank-1 {100 * self.metrics.rank(1):.1f} %, mAP {100 * self.metrics.mAP:.1f} %"
@@ -78,6 +85,8 @@ class Evaluation:
             "weights_sha256": self.card.weights_sha256,
             "resize": self.resize,
             "settings": {**self.settings, "same_camera_filter": self.same_camera_filter},
+            "intervals_95": {name: [each.low, each.high] for name, each in self.intervals.items()},
+            **({"roc": self.roc.to_dict()} if self.roc else {}),
             "images_per_second": self.images_per_second,
             **self.engine.to_dict(),
         }
@@ -92,100 +101,88 @@ def evaluate(
     part: str = "test",
     resize: str | None = None,
     batch: int = 32,
+    flip: bool = False,
+    query_expansion: QueryExpansion | None = None,
+    rerank: Rerank | None = None,
+    max_rank: int = 20,
+    roc: bool = False,
     progress: bool = False,
 ) -> Evaluation:
-    """Score ``model`` on the query and gallery crops of ``data``.
+    """Score ``model`` on the query and gallery crops of ``data``: `extract_features`, then `evaluate_features`.
 
     ``model`` is an .onnx file, an open Engine, or an Embedder, which has its own ``resize`` and
     ``batch``. ``data`` is a folder or manifest, read by ``layout`` (None: auto-detected) and ``part`` (LaST has
     "val" and "test"), an open Dataset, or a `TestSet`, whose crops are decoded once for all models scored on it.
     ``distance`` is one of `reid_edge.scoring.distances.DISTANCES`. ``resize`` replaces the card's resize
-    method. ``progress`` shows a bar. Nothing is flipped, expanded or re-ranked.
+    method. ``progress`` shows a bar. For the others see `evaluate_features`.
 
     Raises InputError for bad input: DatasetError when a split is empty, ModelError for a model that cannot
     run, ImageError for a crop that cannot be read, and InputError when no query has a match in another
     camera.
     """
     distance_by_name(distance)  # a misspelt name is refused before minutes of embedding, not after
-    dataset = dataset_of(data, layout, part)
-    require(dataset, "query", "gallery")
-    query, gallery = dataset.split.query, dataset.split.gallery
-    if isinstance(model, Embedder) and resize not in (None, model.resize):
-        raise InputError(f"this Embedder resizes by {model.resize}, not {resize}: give resize where it is made")
-    with ExitStack() as owned:
-        embedder = model if isinstance(model, Embedder) else Embedder(model, batch=batch, resize=resize)
-        if embedder is not model:
-            owned.enter_context(embedder)
-        card, facts = embedder.card, embedder.facts  # opens the model, so that the clock does not count it
-        start = time.perf_counter()
-        embeddings = embedder.embed(_crops(data, dataset, embedder, progress), progress=progress)
-        seconds = time.perf_counter() - start
-    metrics = score(
-        *(embeddings[: len(query)], *_ids(query, dataset, 0)),
-        *(embeddings[len(query) :], *_ids(gallery, dataset, len(query))),
-        distance=distance,
+    features = extract_features(
+        model, data, layout=layout, part=part, resize=resize, batch=batch, flip=flip, progress=progress
+    )
+    return evaluate_features(
+        features,
+        distance,
+        flip=flip,
+        query_expansion=query_expansion,
+        rerank=rerank,
+        max_rank=max_rank,
+        roc=roc,
         progress=progress,
     )
+
+
+def evaluate_features(
+    features: FeatureSet,
+    distance: str = "cosine",
+    *,
+    flip: bool = False,
+    query_expansion: QueryExpansion | None = None,
+    rerank: Rerank | None = None,
+    max_rank: int = 20,
+    roc: bool = False,
+    progress: bool = False,
+) -> Evaluation:
+    """Score features; each trick of the test is off unless it is asked for, and named in `Evaluation.settings`.
+
+    ``flip`` averages each embedding with that of the mirrored crop, ``query_expansion`` each query with what it finds,
+    and ``rerank`` orders the gallery by k-reciprocal neighbours, in this order. ``max_rank`` is how far CMC goes;
+    ``roc`` adds the ROC. Raises InputError for features without flipped crops, an unknown distance, and when no query
+    has a match in another camera.
+    """
+    measure, count = distance_by_name(distance), features.queries
+    embeddings = features.averaged(flip)
+    queries, gallery = embeddings[:count], embeddings[count:]
+    if query_expansion:
+        queries = expanded_queries(queries, gallery, query_expansion)
+    if rerank:
+        every = np.concatenate([queries, gallery]) if query_expansion else embeddings
+        blocks = reranked(every, count, distance, rerank, progress=progress)
+    else:
+        block = measure.against(gallery)
+        blocks = lambda rows: block(queries[rows])  # noqa: E731 - a name for it would stand where nobody looks
+    metrics = score_blocks(blocks, *features.labels, distance=measure.name, max_rank=max_rank, progress=progress)
     return Evaluation(
         metrics=metrics,
-        dataset=dataset.name,
-        part=dataset.part,
-        model=Path(model).name if isinstance(model, Path | str) else card.architecture,
-        card=card,
-        resize=embedder.resize,
-        same_camera_filter=dataset.same_camera_filter,
-        images_per_second=len(embeddings) / seconds,
-        engine=facts,
-        notices=dataset.notices,
+        dataset=features.dataset,
+        part=features.part,
+        model=features.model,
+        card=features.card,
+        resize=features.resize,
+        same_camera_filter=features.same_camera_filter,
+        images_per_second=features.images_per_second,
+        engine=features.engine,
+        settings=_settings(flip, query_expansion, rerank),
+        notices=features.notices,
+        roc=roc_blocks(blocks, *features.labels, progress=progress) if roc else None,
     )
 
 
-def evaluation_table(result: Evaluation) -> Table:
-    """The figures in per cent, under what they were measured on."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    metrics = result.metrics
-    ranks = [k for k in (1, 5, 10, 20) if k <= len(metrics.cmc)]
-    shown = [*(metrics.rank(k) for k in ranks), metrics.mAP, metrics.mINP]
-    tricks = [name.replace("_", " ") for name, value in result.settings.items() if value]
-    table = Table(
-        box=SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        padding=0,
-        title=f"{result.model} on {result.dataset} ({result.part})",
-        caption=f"{result.distance} distance, {result.resize} resize, {', '.join(tricks) or 'no test-time tricks'}\n"
-        f"{result.engine}",
-    )
-    titles = (*(f"rank-{k}" for k in ranks), "mAP", "mINP", "queries with\na match", "gallery", "crops/s")
-    for title in titles:
-        table.add_column(title, justify="right")
-    counts = f"{metrics.valid_queries} of {metrics.queries}", f"{metrics.gallery}", f"{result.images_per_second:.0f}"
-    table.add_row(*(f"{100 * value:.1f}" for value in shown), *counts)
-    return table
-
-
-def dataset_of(data: Path | str | Dataset | TestSet, layout: str | None = None, part: str = "test") -> Dataset:
-    """The data set in what `evaluate` takes: opened by `open_dataset` where it is a path, else as it is."""
-    if isinstance(data, TestSet):
-        return data.dataset
-    return data if isinstance(data, Dataset) else open_dataset(data, layout, part)
-
-
-def _crops(
-    data: object, dataset: Dataset, embedder: Embedder, progress: bool
-) -> Sequence[Path] | Sequence[NDArray[np.uint8]]:
-    """The query crops, then the gallery's: files to decode on the way, or what a `TestSet` has decoded."""
-    paths = [crop.path for crop in (*dataset.split.query, *dataset.split.gallery)]
-    if isinstance(data, TestSet):
-        return data.decoded(paths, embedder.card.input_hw, embedder.resize, progress)
-    return paths
-
-
-def _ids(crops: Sequence[Crop], dataset: Dataset, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Person and camera ids [N]; without same-camera filtering every crop, from ``first`` on, is its own camera."""
-    pids = np.array([crop.pid for crop in crops], np.int64)
-    if not dataset.same_camera_filter:
-        return pids, np.arange(first, first + len(crops), dtype=np.int64)
-    return pids, np.array([crop.camid for crop in crops], np.int64)
+def _settings(flip: bool, query_expansion: QueryExpansion | None, rerank: Rerank | None) -> dict[str, Any]:
+    """The keys of `PLAIN`, with the parameters of what is on."""
+    on = {"query_expansion": query_expansion, "rerank": rerank}
+    return {"flip": flip, **{name: options.to_dict() if options else None for name, options in on.items()}}

@@ -17,17 +17,19 @@ Distances are consumed a block of queries at a time, so memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reid_edge.core.progress import track
+from reid_edge.core.pools import thread_pool
+from reid_edge.core.threads import usable_cores
 from reid_edge.errors import InputError
 
-from .distances import as_embeddings, block_rows, distance_by_name
+from .blocks import DistanceBlocks, checked_blocks
+from .distances import as_embeddings, distance_by_name
 from .matches import Matches
 
 __all__ = ["Metrics", "score", "score_blocks"]
@@ -121,7 +123,7 @@ def score(
 
 
 def score_blocks(
-    distances: Callable[[slice], NDArray[np.float32]],
+    distances: DistanceBlocks,
     query_pids: ArrayLike,
     query_camids: ArrayLike,
     gallery_pids: ArrayLike,
@@ -148,27 +150,25 @@ def score_blocks(
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}: CMC starts at rank 1")
     matches = Matches(query_pids, query_camids, gallery_pids, gallery_camids)
-    rows = block_rows(matches.gallery)
-    starts = range(0, matches.queries, rows)
     found: dict[int, NDArray[np.int64]] = {}
-    for start in track(starts, "scoring") if progress else starts:
-        block = distances(slice(start, min(start + rows, matches.queries)))
-        found.update(_ranks_of_block(block, start, matches))
+    with thread_pool() as pool:
+        for start, block in checked_blocks(distances, matches.queries, matches.gallery, "scoring" * progress):
+            parts = np.array_split(np.arange(len(block)), usable_cores())
+            for ranks in pool.map(partial(_ranks_of_rows, block, start, matches), parts):
+                found |= ranks
     return _summary(found, matches, distance, max_rank)
 
 
-def _ranks_of_block(
-    block: NDArray[np.float32], start: int, matches: Matches
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each query that has a match, with the ranks of all; ``block`` [n, G] begins at query ``start``."""
-    if block.ndim != 2 or block.shape[1] != matches.gallery:
-        raise InputError(f"a block of distances is {list(block.shape)}: give [queries, {matches.gallery}]")
-    if block.size and not np.isfinite((block.min(), block.max())).all():  # NaN passes through both
-        raise InputError("a distance is NaN or infinite: check the embeddings, or the step that computed the distances")
-    for query, row in enumerate(block, start):
-        hits, dropped = matches.of(query)
+def _ranks_of_rows(
+    block: NDArray[np.float32], start: int, matches: Matches, rows: NDArray[np.intp]
+) -> dict[int, NDArray[np.int64]]:
+    """The ranks of all matches of each query in ``rows`` that has one; ``block`` [n, G] begins at query ``start``."""
+    found = {}
+    for row in rows.tolist():
+        hits, dropped = matches.of(start + row)
         if len(hits):
-            yield query, _ranks_of_hits(row, hits, dropped)
+            found[start + row] = _ranks_of_hits(block[row], hits, dropped)
+    return found
 
 
 def _ranks_of_hits(row: NDArray[np.float32], hits: NDArray[np.intp], dropped: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -73,6 +73,60 @@ def test_eval_writes_the_figures_that_scripts_read(people: Path, model: Path, tm
         assert isinstance(figures[name], int) and figures[name] > 0
 
 
+def test_eval_of_kept_features_tricks_and_several_distances(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, out = tmp_path / "kept.npz", tmp_path / "eval.json"
+    assert run("eval", model, "--data", people, "--flip", "--save-features", kept, "--json", out) == 0
+    assert "flip" in capsys.readouterr().out
+    flipped = json.loads(out.read_text())["evaluations"][1]
+    assert flipped["settings"]["flip"] is True
+    tricks = ("--flip", "--rerank", "--k1", 3, "--k2", 2, "--lambda", 0.5, "--query-expansion", 2, "--alpha", 1)
+    distances = ("--distance", "cosine", "--distance", "cityblock", "--max-rank", 30, "--roc")
+    assert run("eval", kept, "--data", people, *tricks, *distances, "--json", out) == 0
+    shown = capsys.readouterr().out
+    assert "95 % [" in shown and "TAR at FAR" in shown and "re-ranking (k1 3, k2 2, lambda 0.5)" in shown
+    content = json.loads(out.read_text())
+    assert [each["distance"] for each in content["evaluations"]] == ["cosine", "cosine", "cityblock", "cityblock"]
+    settings = content["evaluations"][3]["settings"]
+    assert settings["rerank"] == {"k1": 3, "k2": 2, "lambda": 0.5}
+    assert settings["query_expansion"] == {"k": 2, "alpha": 1.0}
+    assert len(content["comparisons"]) == 3 and 0 <= content["evaluations"][0]["roc"]["eer"] <= 1
+
+
+def test_eval_of_two_models_says_which_is_better(
+    people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.npz"
+    assert run("eval", model, "--data", people, "--save-features", kept) == 0
+    assert run("eval", kept, model, "--data", people) == 0
+    assert "no difference shown between" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--k1", 5), "add --rerank"),
+        (("--alpha", 1), "add --query-expansion"),
+        (("--save-features", "kept.bin"), ".npz"),
+        (("--resize", "opencv"), "leave --resize"),
+        (("--flip",), "was not run on flipped crops"),
+    ],
+)
+def test_eval_says_which_options_go_together(
+    people: Path,
+    model: Path,
+    tmp_path: Path,
+    options: tuple[object, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = tmp_path / "kept.npz"
+    assert run("eval", model, "--data", people, "--save-features", kept) == 0
+    _bad(("eval", kept, *options), message, capsys)
+    _bad(("eval", model), "--data DATASET", capsys)
+
+
 @pytest.mark.parametrize("distance", ["euclidean", "cosine", "cityblock", "minkowski:3", "correlation"])
 def test_eval_takes_the_five_distances(people: Path, model: Path, distance: str) -> None:
     assert run("eval", model, "--data", people, "--distance", distance) == 0

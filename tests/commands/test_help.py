@@ -94,9 +94,9 @@ def test_options_stand_under_headings_and_choices_are_spelt(
     assert headings[0] == "Arguments" and headings[-2:] == ["Options", "Example"]
     assert {"Model", "Data", "Device", "Output"} <= set(headings)
     assert "--resize opencv|pillow-bilinear|opencv-fast\n" in text
-    assert text.startswith("Usage: reid-edge eval MODEL --data DATASET [OPTIONS]\n")
+    assert text.startswith("Usage: reid-edge eval MODEL... [OPTIONS]\n")
     assert re.search(r"--batch N +Crops in a batch\. \[default: 32\]", text)
-    assert re.search(r"--data DATASET(?:.|\n)*?\[required\]", text)
+    assert re.search(r"--data DATASET(?:.|\n)*?\[required\]", _help("pairs", 80, monkeypatch, capsys))
 
 
 def test_a_long_example_breaks_before_an_option() -> None:
@@ -117,7 +117,7 @@ def test_a_group_alone_shows_its_help_and_exits_with_2(capsys: pytest.CaptureFix
     ("arguments", "expected"),
     [
         (["nonesuch"], "nonesuch"),
-        (["eval", "a.onnx"], "--data"),
+        (["pairs", "a.onnx"], "--data"),
         (["eval"], "MODEL"),
         (["eval", "a.onnx", "--data", "d", "--wrong"], "--wrong"),
         (["eval", "a.onnx", "--data", "d", "--batch", "0"], "--batch"),

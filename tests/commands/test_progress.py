@@ -21,7 +21,7 @@ DATA = "--data people --threads 1"
 WAITS = {
     "data synthesize drawn --identities 2 --test-identities 2": ["drawing crops"],
     "data inspect people": ["reading people", "looking for problems", "decoding 46 crops"],
-    f"eval m.onnx {DATA}": ["scoring m.onnx", "  embedding", "  scoring"],
+    f"eval m.onnx {DATA}": ["embedding with m.onnx", "  embedding", "scoring"],
     "embed people --model m.onnx --out g.npz": ["embedding with m.onnx", "  embedding"],
     "rank people/query --gallery people --model m.onnx": ["ranking people", "  embedding"],
     f"bench m.onnx {DATA} --batch 2 --seconds 0.1": [

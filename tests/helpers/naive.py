@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,22 @@ def naive_metrics(
         mINP=sum(inverse_negative_penalty(matches) for matches in found) / valid,
         valid_queries=valid,
     )
+
+
+@st.composite
+def ranking_cases(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Few people, cameras and distances, so that ties, junk, distractors and hopeless queries are common."""
+    queries, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 14))
+    levels = draw(st.sampled_from([0, 1, 3, 1000]))  # 0: everything ties
+
+    def numbers(count: int, low: int, high: int) -> list[int]:
+        return draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+
+    matrix = [numbers(gallery, 0, levels) for _ in range(queries)]
+    labels = (
+        numbers(queries, -1, 4),
+        numbers(queries, 0, 2),
+        numbers(gallery, -1, 4),
+        numbers(gallery, 0, 2),
+    )
+    return matrix, labels, draw(st.integers(1, 20)), draw(st.sampled_from([1, 2, 100]))

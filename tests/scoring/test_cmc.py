@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="figures need the report extra")
 
 from reid_edge.errors import InputError  # noqa: E402
-from reid_edge.scoring.cmc import Curve, _figure, draw_cmc  # noqa: E402
+from reid_edge.scoring.report.cmc import Curve, _figure, draw_cmc  # noqa: E402
 
 CURVES = [
     Curve("one", (0.5, 0.75, 1.0), published_rank1=0.9, group="one"),

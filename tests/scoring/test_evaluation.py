@@ -23,7 +23,8 @@ from reid_edge.engines.base import check_batch
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import DatasetError, InputError, ModelError
 from reid_edge.scoring.distances import DISTANCES
-from reid_edge.scoring.evaluation import evaluate, evaluation_table
+from reid_edge.scoring.evaluation import evaluate
+from reid_edge.scoring.report.table import evaluation_table
 
 
 class StripeEngine:
@@ -122,6 +123,8 @@ def test_the_report_names_all_that_the_figures_depend_on(folder: Path) -> None:
     figures = {name: report.pop(name) for name in ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")}
     assert all(0 < value <= 1 for value in figures.values())
     assert report.pop("images_per_second") > 0
+    intervals = report.pop("intervals_95")
+    assert all(intervals[name][0] < figures[name] < intervals[name][1] for name in ("mAP", "rank1"))
     assert report == {
         "queries": 20,
         "valid_queries": 20,

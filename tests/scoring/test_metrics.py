@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.naive import Naive, naive_metrics
+from helpers.naive import Naive, naive_metrics, ranking_cases
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-import reid_edge.scoring.metrics
 from reid_edge.errors import InputError
+from reid_edge.scoring import blocks
 from reid_edge.scoring.distances import DISTANCES, distance_by_name
 from reid_edge.scoring.metrics import Metrics, score, score_blocks
 
@@ -122,25 +121,6 @@ def test_a_negative_pid_matches_nobody() -> None:
 # Against the reference
 
 
-@st.composite
-def ranking_cases(draw: st.DrawFn) -> tuple[Any, ...]:
-    """Few people, cameras and distances, so that ties, junk, distractors and hopeless queries are common."""
-    queries, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 14))
-    levels = draw(st.sampled_from([0, 1, 3, 1000]))  # 0: everything ties
-
-    def numbers(count: int, low: int, high: int) -> list[int]:
-        return draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
-
-    matrix = [numbers(gallery, 0, levels) for _ in range(queries)]
-    labels = (
-        numbers(queries, -1, 4),
-        numbers(queries, 0, 2),
-        numbers(gallery, -1, 4),
-        numbers(gallery, 0, 2),
-    )
-    return matrix, labels, draw(st.integers(1, 20)), draw(st.sampled_from([1, 2, 100]))
-
-
 @given(ranking_cases())
 @example(([[0, 0, 0]], ([1], [0], [1, 2, 1], [0, 1, 1]), 20, 1))
 @settings(max_examples=400, deadline=None)
@@ -149,7 +129,7 @@ def test_equals_the_naive_reference(case: tuple[Any, ...]) -> None:
     expected = naive_metrics(matrix, *labels, max_rank=max_rank)
     array = np.array(matrix, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reid_edge.scoring.metrics, "block_rows", lambda gallery: rows)
+        patch.setattr(blocks, "block_rows", lambda gallery: rows)
         if expected is None:
             with pytest.raises(InputError, match="has a match in another camera"):
                 score_blocks(array.__getitem__, *labels, distance="", max_rank=max_rank)

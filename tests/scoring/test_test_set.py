@@ -17,7 +17,7 @@ from reid_edge.data import datasets, decoding
 from reid_edge.data.images import read_crops
 from reid_edge.data.synthetic.dataset import synthesize
 from reid_edge.errors import DatasetError, ImageError, InputError
-from reid_edge.scoring import evaluation, test_set
+from reid_edge.scoring import extraction, test_set
 from reid_edge.scoring.evaluation import evaluate
 from reid_edge.scoring.test_set import TestSet
 
@@ -41,7 +41,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return call
 
     opening = counted("open", datasets.open_dataset)
-    for module in (test_set, evaluation):
+    for module in (test_set, extraction):
         monkeypatch.setattr(module, "open_dataset", opening)
     monkeypatch.setattr(decoding, "decode", counted("decode", decoding.decode))
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from reid_edge.core.files import write_text
 from reid_edge.errors import MissingExtraError
-from reid_edge.scoring.cmc import Curve, draw_cmc
+from reid_edge.scoring.report.cmc import Curve, draw_cmc
 from reid_edge.training.recipe.config import TrainConfig
 
 from .plan import DATA_TITLES, Cell

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +24,7 @@ from reid_edge.pair_head import PairHead
 from .calibrate import CALIBRATIONS, calibrated
 from .choose import Choice, choose
 from .draw import Embedded, draw_pairs, pairs_of
-from .measures import PairMeasures, Roc, auc_of, bootstrap, log_losses, measure, tar_at
+from .measures import PairMeasures, Roc, bootstrap, log_losses, measure
 
 __all__ = ["PairReport", "Scorer", "Tower", "train_pair_head"]
 
@@ -153,7 +152,7 @@ def train_pair_head(
     cosine = _scorer("cosine", PairHead.of_cosine(fit.embeddings.shape[1]), calibrate, test, calibration)
     siamese = _scorer("pair head", head, calibrate, test, calibration)
     first, second = (pairs_of(test, each.head) for each in (cosine, siamese))
-    gains = bootstrap(first, second, [auc_of, _tar])
+    gains = bootstrap(first, second, [lambda roc: roc.auc, lambda roc: roc.tar_at(_THRESHOLD_FAR)])
     counts = {
         "fit_identities": len(identities[0]),
         "calibration_identities": len(identities[1]),
@@ -162,10 +161,6 @@ def train_pair_head(
         "different_pairs": int((~first.same).sum()),
     }
     return PairReport(cosine, siamese, choice, gains[0], gains[1], counts, calibration)
-
-
-def _tar(false: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    return tar_at(false, true, _THRESHOLD_FAR)
 
 
 def _fitted(fit: Embedded, views: Sequence[Embedded], hard: float, seed: int) -> list[PairHead]:

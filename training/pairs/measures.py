@@ -14,26 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_edge.core.progress import track
+from reid_edge.scoring.roc import FALSE_ACCEPT_RATES, RocCurve
 
 __all__ = [
-    "FALSE_ACCEPT_RATES",
     "Bin",
     "PairMeasures",
     "Pairs",
     "Roc",
-    "auc_of",
     "bootstrap",
     "log_losses",
     "measure",
-    "tar_at",
 ]
-
-FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
-"""The false accept rates at which the true accept rate is reported."""
 
 _BINS = 15
 
-Figure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+Figure = Callable[[RocCurve], float]
 
 
 @dataclass(frozen=True)
@@ -81,34 +76,23 @@ class PairMeasures:
 
 
 class Roc:
-    """The true accept rate over the false accept rate at all thresholds; equal scores are accepted together."""
+    """The ROC of scored pairs under any weights: the distance of a pair is its negative log-odds."""
 
     def __init__(self, scores: NDArray[np.floating[Any]], same: NDArray[np.bool_]) -> None:
-        self.values, self._places = np.unique(scores, return_inverse=True)
+        self._distances, self._places = np.unique(-scores, return_inverse=True)
         self._same = same
 
-    def rates(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """False and true accept rates [V + 1] as the threshold falls from above all scores to each distinct score."""
-        accepted = []
-        for kind in (~self._same, self._same):
-            counts = np.bincount(self._places[kind], weights[kind], minlength=len(self.values))[::-1]
-            accepted.append(np.concatenate([[0.0], np.cumsum(counts) / counts.sum()]))
-        return accepted[0], accepted[1]
+    def curve(self, weights: NDArray[np.float64]) -> RocCurve:
+        """The curve where pair i counts ``weights[i]``; [M]."""
+        kinds = (self._same, ~self._same)
+        genuine, impostor = (
+            np.bincount(self._places[kind], weights[kind], minlength=len(self._distances)) for kind in kinds
+        )
+        return RocCurve.of_weights(self._distances.astype(np.float64), genuine, impostor)
 
     def threshold(self, weights: NDArray[np.float64], far: float) -> float:
-        """The lowest threshold with a false accept rate of at most ``far`` (1e-9 of it for rounding)."""
-        allowed = int(np.searchsorted(self.rates(weights)[0], far * (1 + 1e-9), "right")) - 1
-        return float(self.values[::-1][allowed - 1]) if allowed else float("inf")
-
-
-def tar_at(false: NDArray[np.float64], true: NDArray[np.float64], far: float) -> float:
-    """TAR@FAR: the true accept rate at the lowest threshold with a false accept rate of at most ``far``."""
-    return float(true[np.searchsorted(false, far * (1 + 1e-9), "right") - 1])
-
-
-def auc_of(false: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """The area under the curve: the probability that a positive scores above a negative, a tie counting one half."""
-    return float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
+        """The lowest score that is accepted at a false accept rate of at most ``far``; infinite where none is."""
+        return -self.curve(weights).threshold_at(far)
 
 
 def measure(pairs: Pairs) -> PairMeasures:
@@ -116,15 +100,14 @@ def measure(pairs: Pairs) -> PairMeasures:
     if not 0 < pairs.same.sum() < len(pairs.same):
         raise ValueError("measuring needs pairs of one identity and pairs of two")
     weights = pairs.balanced()
-    false, true = Roc(pairs.log_odds, pairs.same).rates(weights)
-    at = int(np.argmax(false >= 1 - true))
+    curve = Roc(pairs.log_odds, pairs.same).curve(weights)
     odds = pairs.log_odds.astype(np.float64)
     probabilities = 0.5 * (1 + np.tanh(odds / 2))
     bins = _bins(probabilities, pairs.same, weights)
     return PairMeasures(
-        auc=auc_of(false, true),
-        eer=float((false[at] + 1 - true[at]) / 2),
-        tar_at_far=tuple(tar_at(false, true, far) for far in FALSE_ACCEPT_RATES),
+        auc=curve.auc,
+        eer=curve.eer,
+        tar_at_far=tuple(curve.tar_at(far) for far in FALSE_ACCEPT_RATES),
         nll=float(np.sum(weights * log_losses(pairs))),
         brier=float(np.sum(weights * (probabilities - pairs.same) ** 2)),
         ece=sum(each.share * abs(each.predicted - each.observed) for each in bins),
@@ -141,7 +124,7 @@ def log_losses(pairs: Pairs) -> NDArray[np.float64]:
 def bootstrap(first: Pairs, second: Pairs, figures: Sequence[Figure], rounds: int = 100) -> list[tuple[float, float]]:
     """Bootstrap intervals (95 %) of ``second``'s figures minus ``first``'s, over identities drawn with replacement.
 
-    Both score the same pairs in the same order; a figure is a function of a curve's false and true accept rates. A
+    Both score the same pairs in the same order; a figure is a function of a curve. A
     negative pair counts the product of its identities' draws, a positive pair its identity's draws: crops of one
     identity are not independent, so the draws are of identities and not of pairs.
     """
@@ -156,8 +139,8 @@ def bootstrap(first: Pairs, second: Pairs, figures: Sequence[Figure], rounds: in
         weights = np.where(first.same, drawn[codes[0]], drawn[codes[0]] * drawn[codes[1]])
         if not weights[first.same].any() or not weights[~first.same].any():
             continue  # one identity alone was drawn: there is no negative pair
-        before, after = (curve.rates(weights) for curve in curves)
-        differences.append([figure(*after) - figure(*before) for figure in figures])
+        before, after = (roc.curve(weights) for roc in curves)
+        differences.append([figure(after) - figure(before) for figure in figures])
     low, high = np.quantile(differences, [0.025, 0.975], axis=0).tolist()
     return list(zip(low, high, strict=True))
 

@@ -16,10 +16,10 @@ from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset, require
 from reid_edge.data.records import Crop
 from reid_edge.embedder.embedder import Embedder
+from reid_edge.scoring.roc import FALSE_ACCEPT_RATES
 
 from .draw import Embedded
 from .fit import PairReport, Scorer, train_pair_head
-from .measures import FALSE_ACCEPT_RATES
 
 if TYPE_CHECKING:
     from rich.table import Table

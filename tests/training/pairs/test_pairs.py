@@ -22,7 +22,7 @@ from reid_edge.training.pairs.calibrate import calibrated  # noqa: E402
 from reid_edge.training.pairs.choose import choose  # noqa: E402
 from reid_edge.training.pairs.draw import Embedded, draw_pairs, pairs_of  # noqa: E402
 from reid_edge.training.pairs.fit import Tower, train_pair_head  # noqa: E402
-from reid_edge.training.pairs.measures import Pairs, Roc, auc_of, bootstrap, measure  # noqa: E402
+from reid_edge.training.pairs.measures import Pairs, Roc, bootstrap, measure  # noqa: E402
 from reid_edge.training.pairs.report import pair_table  # noqa: E402
 
 
@@ -71,7 +71,7 @@ def test_the_roc_equals_its_definition_with_ties(drawn: list[tuple[int, bool]], 
     weights = np.ones(len(same))
     roc = Roc(scores, same)
     wins = [(a > b) + (a == b) / 2 for a in scores[same] for b in scores[~same]]
-    assert auc_of(*roc.rates(weights)) == pytest.approx(np.mean(wins))
+    assert roc.curve(weights).auc == pytest.approx(np.mean(wins))
     # A rate within rounding (1e-9) of the bound counts as equal to it, as `Roc.threshold` says.
     allowed = [t for t in np.unique(scores) if np.mean(scores[~same] >= t) <= rate * (1 + 1e-9)]
     assert roc.threshold(weights, rate) == (min(allowed) if allowed else float("inf"))
@@ -81,7 +81,7 @@ def test_the_bootstrap_draws_people_and_brackets_the_difference() -> None:
     of = _people(30)
     weak, strong = PairHead.of_cosine(16), PairHead(np.eye(8, 16, dtype=np.float32), np.zeros(8, np.float32), 1.0, 0.0)
     first, second = pairs_of(of, weak), pairs_of(of, strong)
-    (low, high), (none, nothing) = bootstrap(first, second, [auc_of, lambda f, t: 0.5], rounds=30)
+    (low, high), (none, nothing) = bootstrap(first, second, [lambda roc: roc.auc, lambda roc: 0.5], rounds=30)
     assert low < measure(second).auc - measure(first).auc < high
     assert low > 0
     assert (none, nothing) == (0, 0)
