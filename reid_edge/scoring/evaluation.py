@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from reid_edge.card import ModelCard
 from reid_edge.data.datasets import Dataset, open_dataset, require
-from reid_edge.data.records import Crop
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 
 from .distances import distance_by_name
-from .metrics import Metrics, score
+from .metrics import Metrics
 from .test_set import TestSet
+from .trials import crop_ids, pooled, protocol_note, score_by_protocol
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,7 +107,7 @@ def evaluate(
     camera.
     """
     distance_by_name(distance)  # a misspelt name is refused before minutes of embedding, not after
-    dataset = dataset_of(data, layout, part)
+    dataset = pooled(dataset_of(data, layout, part))
     require(dataset, "query", "gallery")
     query, gallery = dataset.split.query, dataset.split.gallery
     if isinstance(model, Embedder) and resize not in (None, model.resize):
@@ -120,9 +120,11 @@ def evaluate(
         start = time.perf_counter()
         embeddings = embedder.embed(_crops(data, dataset, embedder, progress), progress=progress)
         seconds = time.perf_counter() - start
-    metrics = score(
-        *(embeddings[: len(query)], *_ids(query, dataset, 0)),
-        *(embeddings[len(query) :], *_ids(gallery, dataset, len(query))),
+    metrics = score_by_protocol(
+        dataset,
+        card.trained_on,
+        (embeddings[: len(query)], *crop_ids(query, dataset, 0)),
+        (embeddings[len(query) :], *crop_ids(gallery, dataset, len(query))),
         distance=distance,
         progress=progress,
     )
@@ -156,7 +158,7 @@ def evaluation_table(result: Evaluation) -> Table:
         padding=0,
         title=f"{result.model} on {result.dataset} ({result.part})",
         caption=f"{result.distance} distance, {result.resize} resize, {', '.join(tricks) or 'no test-time tricks'}\n"
-        f"{result.engine}",
+        f"{result.engine}{protocol_note(metrics)}",
     )
     titles = (*(f"rank-{k}" for k in ranks), "mAP", "mINP", "queries with\na match", "gallery", "crops/s")
     for title in titles:
@@ -181,11 +183,3 @@ def _crops(
     if isinstance(data, TestSet):
         return data.decoded(paths, embedder.card.input_hw, embedder.resize, progress)
     return paths
-
-
-def _ids(crops: Sequence[Crop], dataset: Dataset, first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Person and camera ids [N]; without same-camera filtering every crop, from ``first`` on, is its own camera."""
-    pids = np.array([crop.pid for crop in crops], np.int64)
-    if not dataset.same_camera_filter:
-        return pids, np.arange(first, first + len(crops), dtype=np.int64)
-    return pids, np.array([crop.camid for crop in crops], np.int64)
