@@ -13,6 +13,7 @@ from typing import Any
 from camera_tables import CAMERAS, cameras
 from cpu_tables import BF16, JPEG, bf16, jpeg
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
+from domain_tables import DOMAINS, domains
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
 
 __all__ = ["TABLES"]
@@ -798,5 +799,6 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "kernels": (KERNELS, _kernels),
     "rewrites": (REWRITES, _rewrites),
     "rooflines": (ROOFLINES, _rooflines),
+    "domains": (DOMAINS, domains),
 }
 """Formats by column, and a function from the folder with a part's outputs to the rows; by the name of the JSON file."""

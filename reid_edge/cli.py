@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from .commands import adopt, bench, data, evaluate, export, pairs, search, studies, train, verify_export
+from .commands import adopt, bench, cross_domain, data, evaluate, export, pairs, search, studies, train, verify_export
 from .commands.added import Command, add_command, add_registered
 from .commands.parts.help import HelpGroup
 from .core.log import printable, show_messages
@@ -204,6 +204,7 @@ _COMMANDS = (
     ),
     (app, "Device", "doctor", bench.doctor, bench.DOCTOR_EXAMPLES),
     (app, "Studies", "demo", studies.demo, "demo --out demo"),
+    (app, "Studies", "cross-domain", cross_domain.cross_domain, cross_domain.EXAMPLES),
     (app, "Studies", "reproduce", studies.reproduce, "reproduce --market Market-1501 --last LaST --out reproduction"),
     (data_app, "Commands", "inspect", data.inspect, "data inspect Market-1501"),
     (data_app, "Commands", "synthesize", data.synthesize, "data synthesize drawn --identities 200 --seed 1"),
