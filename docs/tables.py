@@ -27,6 +27,7 @@ from cpu_tables import (
     session_memory,
 )
 from crop_tables import FRAMES, RESIZING, SMALL, frames, resizing, small_crops
+from domain_tables import DOMAINS, domains
 from scoring_tables import COVERAGE, SCORING_SPEED, TRICKS, coverage, scoring_speed, tricks
 from track_tables import TRACK_FACTORS, TRACKS, track_factors, tracks
 
@@ -823,5 +824,6 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
     "kernels": (KERNELS, _kernels),
     "rewrites": (REWRITES, _rewrites),
     "rooflines": (ROOFLINES, _rooflines),
+    "domains": (DOMAINS, domains),
 }
 """Formats by column, and a function from the folder with a part's outputs to the rows; by the name of the JSON file."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reid_edge.api.cross_domain.report import CrossDomainReport
+    from reid_edge.api.cross_domain.run import cross_domain
     from reid_edge.api.doctor.findings import DoctorReport
     from reid_edge.api.doctor.run import doctor
     from reid_edge.api.evaluate import evaluate
@@ -53,6 +55,7 @@ __all__ = [
     "BenchReport",
     "Checks",
     "Crop",
+    "CrossDomainReport",
     "DoctorReport",
     "Embedder",
     "EngineOptions",
@@ -76,6 +79,7 @@ __all__ = [
     "VideoSource",
     "__version__",
     "bench",
+    "cross_domain",
     "doctor",
     "evaluate",
     "export_model",
@@ -95,6 +99,7 @@ _HOMES = {
     "BenchReport": "benchmarks.results",
     "Checks": "export.parity.limits",
     "Crop": "data.records",
+    "CrossDomainReport": "api.cross_domain.report",
     "DoctorReport": "api.doctor.findings",
     "Embedder": "embedder.embedder",
     "EngineOptions": "export.engines.options",
@@ -117,6 +122,7 @@ _HOMES = {
     "TestSet": "scoring.test_set",
     "VideoSource": "embedder.video",
     "bench": "benchmarks.run",
+    "cross_domain": "api.cross_domain.run",
     "doctor": "api.doctor.run",
     "evaluate": "api.evaluate",
     "export_model": "api.export_model",

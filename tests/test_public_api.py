@@ -22,6 +22,7 @@ from reid_edge.errors import InputError, MissingExtraError, ModelError
 PACKAGE = Path(reid_edge.__file__).parent
 DOORS = (
     "bench",
+    "cross_domain",
     "doctor",
     "evaluate",
     "export_model",

@@ -61,7 +61,7 @@ def test_the_citation_is_of_this_version_and_of_every_data_set() -> None:
     citation = _parsed("CITATION.cff")
     assert citation["cff-version"] == "1.2.0" and citation["version"] == reid_edge.__version__
     for reference in citation["references"]:
-        assert reference["title"] and reference["year"] >= 2014 and reference["notes"]
+        assert reference["title"] and reference["year"] >= 2007 and reference["notes"]
         assert all(author["given-names"] and author["family-names"] for author in reference["authors"])
     cited = " ".join(reference["notes"] for reference in citation["references"])
     public = [reader.title for reader in READERS if reader.published]

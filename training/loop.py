@@ -216,6 +216,8 @@ def weighted_losses(trainer: Trainer, features: Features, labels: Tensor, teache
 def evaluate_deployed(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
     """The scores of the deployed model on the query and gallery crops."""
     config, model = trainer.config, trainer.deployed
-    card = ModelCard(model.name, model.embedding_dim, config.input_hw, config.resize)
+    card = ModelCard(
+        model.name, model.embedding_dim, config.input_hw, config.resize, trained_on=f"{dataset.name}: this run"
+    )
     with TorchEngine(model, card, trainer.device) as engine:
         return evaluate(engine, dataset, batch=64, progress=True).metrics.to_dict()

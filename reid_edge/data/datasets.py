@@ -39,6 +39,7 @@ class Dataset:
     listing: Listing
     part: str = "test"
     same_camera_filter: bool = True
+    single_gallery_shot: bool = False
     one_numbering: bool = True
     notices: tuple[str, ...] = ()
     published: tuple[int, int, int] | None = None
@@ -92,8 +93,9 @@ def open_dataset(path: Path | str, layout: str | None = None, part: str = "test"
         listing=listing,
         part=part,
         same_camera_filter=reader.same_camera_filter,
+        single_gallery_shot=reader.single_gallery_shot,
         one_numbering=reader.one_numbering,
-        notices=reader.notices,
+        notices=(*reader.notices, *listing.notices),
         published=reader.published.get(part),
         is_public=part in reader.published and reader.is_public(home),
         distractor=reader.distractor,

@@ -188,7 +188,7 @@ def _problems(dataset: Dataset) -> Iterator[Problem]:
         for pid in sorted(shared):
             message = f"person {dataset.name_of(pid)} is in both train and test: the score will be too high"
             yield Problem("identities in train and test", message)
-    for path, count in Counter(crop.path for part in _parts(dataset) for crop in part).items():
+    for path, count in Counter(crop.path for crop in _listings(split)).items():
         if count > 1:
             yield Problem("crops listed twice", f"{path.name} is listed {count} times", str(path))
     counts = tuple(len(part) for part in _parts(dataset))
@@ -199,6 +199,11 @@ def _problems(dataset: Dataset) -> Iterator[Problem]:
 
 def _parts(dataset: Dataset) -> tuple[tuple[Crop, ...], ...]:
     return dataset.split.train, dataset.split.query, dataset.split.gallery
+
+
+def _listings(split: Split) -> Iterator[Crop]:
+    """Each time that a crop is listed; once where all queries are the gallery, as in CUHK03's classic protocol."""
+    yield from (*split.train, *split.query, *(split.gallery if split.gallery != split.query else ()))
 
 
 def _one_camera(dataset: Dataset) -> Iterator[Problem]:

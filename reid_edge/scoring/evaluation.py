@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,11 @@ from reid_edge.data.datasets import Dataset
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.engines.base import Engine
 from reid_edge.engines.facts import EngineFacts
+from reid_edge.errors import InputError
 
+from .blocks import DistanceBlocks
 from .bootstrap import Interval, interval_of
-from .distances import distance_by_name
+from .distances import Distance, distance_by_name
 from .expansion import QueryExpansion, expanded_queries
 from .extraction import dataset_of, extract_features
 from .features import FeatureSet
@@ -26,6 +28,7 @@ from .metrics import Metrics, score_blocks
 from .rerank import Rerank, reranked
 from .roc import RocCurve, roc_blocks
 from .test_set import TestSet
+from .trials import mean_of_trials, single_gallery_shot_cmc
 
 __all__ = ["PLAIN", "Evaluation", "dataset_of", "evaluate", "evaluate_features"]
 
@@ -154,20 +157,16 @@ def evaluate_features(
     ``roc`` adds the ROC. Raises InputError for features without flipped crops, an unknown distance, and when no query
     has a match in another camera.
     """
-    measure, count = distance_by_name(distance), features.queries
-    embeddings = features.averaged(flip)
-    queries, gallery = embeddings[:count], embeddings[count:]
-    if query_expansion:
-        queries = expanded_queries(queries, gallery, query_expansion)
-    if rerank:
-        every = np.concatenate([queries, gallery]) if query_expansion else embeddings
-        blocks = reranked(every, count, distance, rerank, progress=progress)
-    else:
-        block = measure.against(gallery)
-        blocks = lambda rows: block(queries[rows])  # noqa: E731 - a name for it would stand where nobody looks
-    metrics = score_blocks(blocks, *features.labels, distance=measure.name, max_rank=max_rank, progress=progress)
+    measure, trials = distance_by_name(distance), features.by_trial()
+    if roc and len(trials) > 1:
+        raise InputError(
+            f"{features.dataset} is scored in {len(trials)} trials, which have no common ROC: leave --roc (roc=) out"
+        )
+    tricks = _Tricks(flip, query_expansion, rerank)
+    scored = [_scored(trial, measure, tricks, max_rank, progress) for trial in trials]
+    metrics = [each for each, _ in scored]
     return Evaluation(
-        metrics=metrics,
+        metrics=mean_of_trials(metrics, features.single_gallery_shot) if features.own_protocol else metrics[0],
         dataset=features.dataset,
         part=features.part,
         model=features.model,
@@ -176,13 +175,41 @@ def evaluate_features(
         same_camera_filter=features.same_camera_filter,
         images_per_second=features.images_per_second,
         engine=features.engine,
-        settings=_settings(flip, query_expansion, rerank),
+        settings=tricks.to_dict(),
         notices=features.notices,
-        roc=roc_blocks(blocks, *features.labels, progress=progress) if roc else None,
+        roc=roc_blocks(scored[0][1], *trials[0].labels, progress=progress) if roc else None,
     )
 
 
-def _settings(flip: bool, query_expansion: QueryExpansion | None, rerank: Rerank | None) -> dict[str, Any]:
-    """The keys of `PLAIN`, with the parameters of what is on."""
-    on = {"query_expansion": query_expansion, "rerank": rerank}
-    return {"flip": flip, **{name: options.to_dict() if options else None for name, options in on.items()}}
+@dataclass(frozen=True)
+class _Tricks:
+    """What is on of the test's tricks."""
+
+    flip: bool
+    query_expansion: QueryExpansion | None
+    rerank: Rerank | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of `PLAIN`, with the parameters of what is on."""
+        on = {"query_expansion": self.query_expansion, "rerank": self.rerank}
+        return {"flip": self.flip, **{name: options.to_dict() if options else None for name, options in on.items()}}
+
+
+def _scored(
+    features: FeatureSet, measure: Distance, tricks: _Tricks, max_rank: int, progress: bool
+) -> tuple[Metrics, DistanceBlocks]:
+    """The figures of one test, and its distances in blocks."""
+    embeddings, count = features.averaged(tricks.flip), features.queries
+    queries, gallery = embeddings[:count], embeddings[count:]
+    if tricks.query_expansion:
+        queries = expanded_queries(queries, gallery, tricks.query_expansion)
+    if tricks.rerank:
+        every = np.concatenate([queries, gallery]) if tricks.query_expansion else embeddings
+        blocks = reranked(every, count, measure.name, tricks.rerank, progress=progress)
+    else:
+        block = measure.against(gallery)
+        blocks = lambda rows: block(queries[rows])  # noqa: E731 - a name for it would stand where nobody looks
+    metrics = score_blocks(blocks, *features.labels, distance=measure.name, max_rank=max_rank, progress=progress)
+    if features.single_gallery_shot:
+        metrics = replace(metrics, cmc=single_gallery_shot_cmc(blocks, *features.labels, max_rank=len(metrics.cmc)))
+    return metrics, blocks

@@ -19,6 +19,7 @@ from reid_edge.errors import InputError
 
 from .features import FeatureSet, ids_of
 from .test_set import TestSet
+from .trials import pooled, trial_rows
 
 __all__ = ["dataset_of", "extract_features"]
 
@@ -38,7 +39,7 @@ def extract_features(
 
     The parameters are those of `reid_edge.scoring.evaluation.evaluate`, and so are the errors.
     """
-    dataset = dataset_of(data, layout, part)
+    dataset = pooled(dataset_of(data, layout, part))
     require(dataset, "query", "gallery")
     if isinstance(model, Embedder) and resize not in (None, model.resize):
         raise InputError(f"this Embedder resizes by {model.resize}, not {resize}: give resize where it is made")
@@ -67,6 +68,8 @@ def extract_features(
         same_camera_filter=dataset.same_camera_filter,
         images_per_second=len(embeddings) / seconds,
         notices=dataset.notices,
+        trials=trial_rows(dataset, card.trained_on),
+        single_gallery_shot=dataset.single_gallery_shot,
     )
 
 

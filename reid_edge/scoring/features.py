@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError, ModelError
 
 from .distances import as_embeddings, unit_rows
+from .trials import Trial, crop_ids, pooled
 
 __all__ = ["FEATURES_SUFFIX", "FeatureSet", "ids_of", "require_features_name"]
 
 FEATURES_SUFFIX = ".npz"
 
-_NAMES = ("embeddings", "flipped", "pids", "camids", "facts")
+_NAMES = ("embeddings", "flipped", "pids", "camids", "trial_rows", "trial_sizes", "facts")
 _VERSION = 2  # files of version 1 have no seal, and there are none of these
 _FACTS = {
     **{"queries": int, "model": str, "dataset": str, "part": str, "resize": str, "same_camera_filter": bool},
+    "single_gallery_shot": bool,
     **{"images_per_second": float, "card": dict, "engine": dict},
 }
 
@@ -58,6 +61,8 @@ class FeatureSet:
     same_camera_filter: bool
     images_per_second: float
     notices: tuple[str, ...] = field(default=())
+    trials: tuple[Trial, ...] = ()
+    single_gallery_shot: bool = False
 
     def __repr__(self) -> str:
         counts = f"{self.queries} queries, {len(self.pids) - self.queries} gallery crops"
@@ -69,6 +74,21 @@ class FeatureSet:
         """Person and camera ids of the queries, then of the gallery, as `score_blocks` takes them."""
         parts = slice(0, self.queries), slice(self.queries, None)
         return tuple(ids[part] for part in parts for ids in (self.pids, self.camids))
+
+    @property
+    def own_protocol(self) -> bool:
+        """Whether the figures are a mean over trials, or count one gallery crop a person."""
+        return bool(self.trials) or self.single_gallery_shot
+
+    def by_trial(self) -> tuple[FeatureSet, ...]:
+        """The features of each trial; of the usual protocol there is one, these."""
+        return tuple(self._of(*trial) for trial in self.trials) or (self,)
+
+    def _of(self, queries: NDArray[np.int64], gallery: NDArray[np.int64]) -> FeatureSet:
+        rows = np.concatenate([queries, gallery])
+        flipped = None if self.flipped is None else self.flipped[rows]
+        ids = {"pids": self.pids[rows], "camids": self.camids[rows]}
+        return replace(self, embeddings=self.embeddings[rows], flipped=flipped, **ids, queries=len(queries), trials=())
 
     def averaged(self, flip: bool) -> NDArray[np.float32]:
         """The embeddings, with ``flip`` the mean of a crop's and its mirror image's at L2 norm 1.
@@ -83,6 +103,7 @@ class FeatureSet:
 
     def require_data(self, dataset: Dataset) -> None:
         """Raise InputError unless these are the features of this data set's queries and gallery, as it is now."""
+        dataset = pooled(dataset)
         pids, camids = ids_of(dataset)
         same = (dataset.name, dataset.part, len(dataset.split.query)) == (self.dataset, self.part, self.queries)
         if not (same and np.array_equal(pids, self.pids) and np.array_equal(camids, self.camids)):
@@ -105,6 +126,8 @@ class FeatureSet:
             "flipped": none if self.flipped is None else self.flipped,
             "pids": self.pids,
             "camids": self.camids,
+            "trial_rows": np.concatenate([np.empty(0, np.int64), *(rows for trial in self.trials for rows in trial)]),
+            "trial_sizes": np.array([[len(rows) for rows in trial] for trial in self.trials], np.int64).reshape(-1, 2),
             "facts": json.dumps(facts),
         }
         write_arrays(path, _VERSION, arrays, private=True)
@@ -118,10 +141,11 @@ class FeatureSet:
         path = require_file(path, "a features file")
         try:
             _, arrays = read_arrays(path, {_VERSION: _NAMES})
-            embeddings, flipped, pids, camids, facts = (arrays[name] for name in _NAMES)
+            embeddings, flipped, pids, camids, trial_rows, trial_sizes, facts = (arrays[name] for name in _NAMES)
             _check_arrays(embeddings, flipped, pids, camids)
             rows, mirrored = (as_embeddings(each) for each in (embeddings, flipped))
             parsed = _checked_facts(str(facts), len(pids))
+            trials = _checked_trials(trial_rows, trial_sizes, parsed["queries"], len(pids))
             card, engine = ModelCard.from_dict(parsed.pop("card")), EngineFacts(**parsed.pop("engine"))
             str(engine)
         except (ValueError, TypeError, AttributeError, RecursionError, InputError, ModelError) as error:
@@ -135,6 +159,7 @@ class FeatureSet:
             camids=camids,
             card=card,
             engine=engine,
+            trials=trials,
             **parsed,
         )
 
@@ -152,11 +177,10 @@ def require_features_name(path: Path | str) -> Path:
 
 def ids_of(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Person and camera ids [N], queries first; without same-camera filtering every crop is its own camera."""
-    crops = (*dataset.split.query, *dataset.split.gallery)
-    pids = np.array([crop.pid for crop in crops], np.int64)
-    if not dataset.same_camera_filter:
-        return pids, np.arange(len(crops), dtype=np.int64)
-    return pids, np.array([crop.camid for crop in crops], np.int64)
+    queries, gallery = dataset.split.query, dataset.split.gallery
+    both = crop_ids(queries, dataset, 0), crop_ids(gallery, dataset, len(queries))
+    pids, camids = (np.concatenate(each) for each in zip(*both, strict=True))
+    return pids, camids
 
 
 def _check_arrays(embeddings: NDArray[Any], flipped: NDArray[Any], pids: NDArray[Any], camids: NDArray[Any]) -> None:
@@ -180,3 +204,18 @@ def _checked_facts(text: str, count: int) -> dict[str, Any]:
     if not 0 < facts["queries"] < count or not math.isfinite(facts["images_per_second"]):
         raise ValueError("its counts do not fit its embeddings")
     return facts
+
+
+def _checked_trials(
+    rows: NDArray[Any], sizes: NDArray[Any], queries: int, count: int
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+    """The trials of a file; raises ValueError unless each has queries and a gallery, and rows are of those."""
+    if rows.dtype != np.int64 or sizes.dtype != np.int64 or rows.ndim != 1 or sizes.ndim != 2 or sizes.shape[1] != 2:
+        raise ValueError("its trials are no rows")
+    if (sizes < 1).any() or (sizes > count).any() or int(sizes.sum()) != len(rows):
+        raise ValueError("its trials do not fit their rows")
+    parts = np.split(rows, np.cumsum(sizes.ravel())[:-1]) if len(sizes) else []
+    for part, (low, high) in zip(parts, cycle(((0, queries), (queries, count))), strict=False):
+        if part.min() < low or part.max() >= high:
+            raise ValueError("a trial has crops that are not there")
+    return tuple(zip(parts[::2], parts[1::2], strict=True))

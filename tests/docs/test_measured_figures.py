@@ -15,7 +15,7 @@ from pages import PAGES, ROOT, prose
 DOCS = ROOT / "docs"
 MEASURED = sorted((DOCS / "measured").glob("*.json"))
 FROM_MEASURED = [page for page in PAGES if page.name == "README.md" or page.parent.name == "measurements"]
-BY_NO_PART = {"faults", "int8-methods"}
+BY_NO_PART = {"distances", "faults", "int8-methods"}
 """Figures that no part of `make measured` remakes."""
 
 _UNITS = r"%|per cent|points?\b|[mµn]?s\b|seconds?\b|MB\b|GB\b|images/s|crops/s|times as\b|nats\b"

@@ -52,6 +52,9 @@ class DatasetReader(ABC):
     same_camera_filter: bool = True
     """Whether the protocol drops gallery crops of the query's person seen by the query's camera."""
 
+    single_gallery_shot: bool = False
+    """Whether CMC counts one random gallery crop of each person (`reid_edge.scoring.trials`), as CUHK03's did."""
+
     one_numbering: bool = True
     """False where train and test persons are numbered independently, so that equal ids mean nothing."""
 

@@ -31,10 +31,14 @@ class Split:
 class Listing:
     """What a reader found: the crops, how many were dropped as junk, and files whose names do not parse.
 
-    ``names`` are those of person ids, where the data set names its persons instead of numbering them.
+    ``names`` are those of person ids, where the data set names its persons instead of numbering them. ``trials`` are
+    all divisions that the protocol scores, ``split`` being the first, where there is more than one; ``notices`` say
+    what a user of this folder should know.
     """
 
     split: Split
     junk: int = 0
     unparsed: tuple[Path, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    trials: tuple[Split, ...] = ()
+    notices: tuple[str, ...] = ()

@@ -13,14 +13,14 @@ from reid_edge.errors import DatasetError, InputError
 
 from .base import DatasetReader, missing_layout
 from .crops import UnlabelledCrops
-from .cuhk03 import Cuhk03Detected, Cuhk03Labeled
-from .dukemtmc import DukeMtmc
+from .cuhk03 import Cuhk03ClassicDetected, Cuhk03ClassicLabeled, Cuhk03Detected, Cuhk03Labeled
+from .dukemtmc import DukeMtmc, OccludedDuke
 from .last import Last
 from .manifest import Manifest
 from .market1501 import Market1501
 from .msmt17 import Msmt17
-from .occluded_duke import OccludedDuke
 from .person_folders import PersonFolders, UnsplitPersonFolders
+from .small_sets import Cuhk01, Grid, Viper
 
 __all__ = ["LAYOUTS", "READERS", "choose_reader", "register_reader"]
 
@@ -34,6 +34,11 @@ READERS: tuple[DatasetReader, ...] = (
     Market1501(),
     Msmt17(),
     Last(),
+    Cuhk03ClassicLabeled(),
+    Cuhk03ClassicDetected(),
+    Cuhk01(),
+    Viper(),
+    Grid(),
     Manifest(),
     PersonFolders(),
     UnsplitPersonFolders(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reid_edge.scoring.evaluation import Evaluation
 from reid_edge.scoring.roc import FALSE_ACCEPT_RATES
+from reid_edge.scoring.trials import protocol_note
 
 from .comparison import names_of, tricks_of
 
@@ -23,7 +24,7 @@ def evaluation_table(result: Evaluation) -> Table:
     table.caption = (
         f"mAP 95 % [{100 * interval.low:.1f}, {100 * interval.high:.1f}], over {interval.identities} identities\n"
         f"{result.distance} distance, {result.resize} resize, {tricks_of(result) or 'no test-time tricks'}\n"
-        f"{result.engine}"
+        f"{result.engine}{protocol_note(metrics)}"
     )
     ranks = _ranks(result)
     for title in (*(f"rank-{k}" for k in ranks), "mAP", "mINP", "queries with\na match", "gallery", "crops/s"):
