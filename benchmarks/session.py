@@ -160,7 +160,7 @@ class Session:
         """The roofline, with as many threads as the engines have; of two measurements the higher rates."""
         threads = self.options.threads or usable_cores()
         bf16 = any((job.backend or "").endswith(":bf16") for job in self.jobs)
-        with phase("timing matrix products and copies, to compare with"):
+        with phase("timing products and copies"):
             seconds = min(0.3, max(0.02, self.options.min_seconds / 4))  # a short run needs no long ones
             request = {"do": "rates", "threads": threads, "seconds": seconds, "bf16": bf16}
             again = in_child(request, "measuring matrix products", blas_threads=threads)

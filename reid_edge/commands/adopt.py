@@ -14,7 +14,9 @@ from .parts.choices import value_of
 from .parts.console import show, tell, write_json
 from .parts.options import MODEL, ComparedData, Gates, Json, Layout, Threads, writable_folder
 
-__all__ = ["adopt", "import_model"]
+__all__ = ["EXAMPLES", "adopt", "import_model"]
+
+EXAMPLES = "adopt models/osnet_x0_25_fp16_trtexec.engine --onnx models/osnet_x0_25_fp16.onnx"
 
 EXPECTED = "What the foreign graph expects"
 WRITTEN = "What to write"

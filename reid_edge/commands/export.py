@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from reid_edge.export.engines.options import EngineOptions
     from reid_edge.export.report import ExportReport
 
-__all__ = ["export"]
+__all__ = ["EXAMPLES", "export"]
+
+EXAMPLES = "export runs/osnet/model.pth --out models --fp16 --int8 --calibrate Market-1501 --data Market-1501"
 
 WRITTEN = "What to write"
 INT8 = "INT8"

@@ -13,7 +13,9 @@ from .parts import choices
 from .parts.console import say, show, show_notices, tell, write_json
 from .parts.options import MODEL, OUTPUT, Arch, Data, Json, Layout, Model, Part, Seed, Threads, writable_folder
 
-__all__ = ["pairs", "verify"]
+__all__ = ["VERIFY_EXAMPLES", "pairs", "verify"]
+
+VERIFY_EXAMPLES = "verify a.jpg b.jpg --model models/osnet_x0_25_fp32.onnx --head pair_head.npz"
 
 PAIR_HEAD = "Pair head"
 

@@ -13,7 +13,9 @@ from .parts.choices import value_of
 from .parts.console import show, tell, write_json
 from .parts.options import MODEL, Arch, EngineBackend, Gates, Json, Layout, ScoredData, Threads
 
-__all__ = ["verify_export"]
+__all__ = ["EXAMPLES", "verify_export"]
+
+EXAMPLES = "verify-export models/*.onnx --reference runs/osnet/model.pth --data Market-1501"
 
 
 def verify_export(

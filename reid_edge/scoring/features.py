@@ -23,7 +23,7 @@ from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError, ModelError
 
 from .distances import as_embeddings, unit_rows
-from .trials import Trial, crop_ids, pooled
+from .trials import TrialRows, crop_ids, pooled
 
 __all__ = ["FEATURES_SUFFIX", "FeatureSet", "ids_of", "require_features_name"]
 
@@ -61,7 +61,7 @@ class FeatureSet:
     same_camera_filter: bool
     images_per_second: float
     notices: tuple[str, ...] = field(default=())
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[TrialRows, ...] = ()
     single_gallery_shot: bool = False
 
     def __repr__(self) -> str:

@@ -31,8 +31,8 @@ from .metrics import Metrics, score
 
 __all__ = [
     "Labelled",
-    "Trial",
     "TrialMetrics",
+    "TrialRows",
     "crop_ids",
     "mean_of_trials",
     "pooled",
@@ -47,7 +47,7 @@ __all__ = [
 Labelled: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]"
 """Embeddings [N, D], persons [N] and cameras [N] of some crops."""
 
-Trial: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64]]"
+TrialRows: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64]]"
 """The rows of a trial's queries and of its gallery."""
 
 
@@ -121,7 +121,7 @@ def score_by_protocol(
     return mean_of_trials(found, dataset.single_gallery_shot)
 
 
-def trial_rows(dataset: Dataset, card_says: str) -> tuple[Trial, ...]:
+def trial_rows(dataset: Dataset, card_says: str) -> tuple[TrialRows, ...]:
     """The rows of each trial's queries and gallery in the embeddings of a `pooled` data set, its queries first.
 
     Of a model that was trained on the set, ``card_says``, those trials alone that have its training crops. () for a set

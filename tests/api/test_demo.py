@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_edge.api.demo import advise_demo, demo_config, run_demo
+from reid_edge.api.demo.run import advise_demo, demo_config, run_demo
 from reid_edge.errors import InputError, Stopped
 from reid_edge.training.run_record import RunRecord
 

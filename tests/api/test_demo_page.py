@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.tiny_onnx import write_tiny_model
 
-from reid_edge.api.demo_page import DemoReport, next_command, write_demo_page
+from reid_edge.api.demo.page import DemoReport, next_command, write_demo_page
 from reid_edge.benchmarks.latency import Measurement, Percentiles
 from reid_edge.benchmarks.machine import describe_machine
 from reid_edge.benchmarks.ranked_lists import rank_by_protocol

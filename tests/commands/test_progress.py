@@ -27,7 +27,7 @@ WAITS = {
     f"bench m.onnx {DATA} --batch 2 --seconds 0.1": [
         "measuring",
         "  opening m.onnx",
-        "  timing a matrix product, to compare",
+        "  timing products and copies",
         "  scoring m.onnx",
         "  timing",
         "    m.onnx, batch 2",

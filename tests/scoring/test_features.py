@@ -181,11 +181,12 @@ def _arrays(**changes: Any) -> dict[str, Any]:
     features = drawn()
     facts = {
         **{name: getattr(features, name) for name in ("queries", "model", "dataset", "part", "resize")},
-        **{"same_camera_filter": True, "images_per_second": 10.0},
+        **{"same_camera_filter": True, "single_gallery_shot": False, "images_per_second": 10.0},
         **{"card": asdict(features.card), "engine": asdict(features.engine)},
     }
     facts |= changes.pop("facts", {})
     arrays = {"embeddings": features.embeddings, "pids": features.pids, "camids": features.camids}
+    arrays |= {"trial_rows": np.array([0, 24, 25]), "trial_sizes": np.array([[1, 2]])}
     arrays |= {"flipped": np.empty((0, 8), np.float32), "facts": json.dumps(facts)}
     return arrays | changes
 
@@ -200,6 +201,14 @@ def _arrays(**changes: Any) -> dict[str, Any]:
         {"flipped": np.zeros((3, 8), np.float32)},
         {"pids": np.zeros(72, np.float64)},
         {"camids": np.zeros(71, np.int64)},
+        {"trial_rows": np.array([24, 24, 25])},
+        {"trial_rows": np.array([0, 23, 25])},
+        {"trial_rows": np.array([0, 24, 72])},
+        {"trial_rows": np.array([-1, 24, 25])},
+        {"trial_rows": np.array([0, 24])},
+        {"trial_sizes": np.array([[3, 0]])},
+        {"trial_sizes": np.array([[1 << 62, 1 << 62], [1 << 62, (1 << 62) + 3]])},
+        {"trial_sizes": np.array([1, 2])},
         {"facts": "[1]"},
         {"facts": "{"},
         {"facts": "[" * 100_000},

@@ -19,9 +19,12 @@ from reid_edge.api.models import open_model
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.data.records import Crop, Listing, Split
 from reid_edge.errors import InputError
-from reid_edge.scoring.evaluation import evaluate
+from reid_edge.scoring.evaluation import evaluate, evaluate_features
+from reid_edge.scoring.extraction import extract_features
+from reid_edge.scoring.features import FeatureSet
 from reid_edge.scoring.metrics import score
 from reid_edge.scoring.report.table import evaluation_table
+from reid_edge.scoring.rerank import Rerank
 from reid_edge.scoring.test_set import TestSet
 from reid_edge.scoring.trials import TrialMetrics, crop_ids, pooled, score_by_protocol, single_gallery_shot_cmc
 
@@ -175,7 +178,18 @@ def test_evaluate_follows_the_protocol_of_the_set(tmp_path: Path) -> None:
     dataset = open_dataset(paint_crops(tmp_path / "VIPeR", names))
     model = write_tiny_model(tmp_path / "tiny.onnx", input_hw=(32, 16))
     with TestSet.open(dataset) as data, open_model(model) as engine:
+        features = extract_features(engine, data)
         result = evaluate(engine, data)
+    features.save(tmp_path / "kept.npz")
+    kept = FeatureSet.load(tmp_path / "kept.npz")
+    kept.require_data(dataset)
+    assert evaluate_features(kept).to_dict() == evaluate_features(features).to_dict()
+    assert evaluate_features(kept).metrics.to_dict() == result.metrics.to_dict()
+    alone = [evaluate_features(trial, rerank=Rerank(k1=2, k2=1)).metrics for trial in kept.by_trial()]
+    every = evaluate_features(kept, rerank=Rerank(k1=2, k2=1)).metrics
+    assert every.mAP == pytest.approx(np.mean([each.mAP for each in alone])) and len(alone) == 20
+    with pytest.raises(InputError, match="scored in 20 trials, which have no common ROC"):
+        evaluate_features(kept, roc=True)
     together = [{9, 11} <= {crop.pid for crop in trial.query} for trial in dataset.listing.trials]
     assert 0 < sum(together) < 20
     ones = [2 / 3 if twins else 1.0 for twins in together]  # of the twins, the earlier in the gallery comes first

@@ -20,7 +20,7 @@ from reid_edge.training.models.names import check_architecture
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from reid_edge.api.demo_page import DemoReport
+    from reid_edge.api.demo.page import DemoReport
     from reid_edge.data.datasets import Dataset
     from reid_edge.export.report import ExportReport
     from reid_edge.scoring.evaluation import Evaluation
@@ -79,8 +79,8 @@ def run_demo(
     from reid_edge.data.synthetic.dataset import synthesize
     from reid_edge.scoring.test_set import TestSet
 
-    from .demo_page import DemoReport
-    from .evaluate import evaluate
+    from .page import DemoReport
+    from reid_edge.api.evaluate import evaluate
 
     with TestSet.open(synthesize(out / "people", seed=seed)) as data:
         logger.info("2/5 training %s (%dx%d input) from random weights", arch, *_INPUT_HW)
@@ -108,7 +108,7 @@ def run_demo(
 
 def demo_config(arch: str, epochs: int, seed: int) -> TrainConfig:
     """The settings of the demonstration's training."""
-    from .train_plan import training_config
+    from reid_edge.api.train_plan import training_config
 
     return training_config(arch=arch, epochs=epochs, settings={"seed": seed, "input_hw": _INPUT_HW, **_SHORT_RUN})
 
@@ -152,7 +152,7 @@ def _train(folder: Path, dataset: Dataset, config: TrainConfig) -> tuple[Evaluat
     from reid_edge.training.options import RunOptions
     from reid_edge.training.run_folder import HISTORY_NAME, MODEL_NAME
 
-    from .train_model import train_model
+    from reid_edge.api.train_model import train_model
 
     untrained = _untrained(config, dataset)
     metrics = untrained.metrics
@@ -180,7 +180,7 @@ def _export(out: Path, data: TestSet) -> ExportReport:
     from reid_edge.export.int8.plan import Int8Options
     from reid_edge.training.run_folder import MODEL_NAME
 
-    from .export_model import export_model
+    from reid_edge.api.export_model import export_model
 
     report = export_model(
         out / "run" / MODEL_NAME,
@@ -201,7 +201,7 @@ def _export(out: Path, data: TestSet) -> ExportReport:
 
 def _finish(report: DemoReport, out: Path, program: str, show: Callable[[Any], None]) -> Path:
     """Print the tables, write ``demo.json`` and the page; raise GateError when training gained too little."""
-    from .demo_page import write_demo_page
+    from .page import write_demo_page
 
     show(_speeds(report))
     show(_scores(report))
