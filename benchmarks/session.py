@@ -98,7 +98,7 @@ class Session:
         """Score every model on every backend, then time it, turn by turn."""
         opened = [_opened(job) for job in self.jobs]
         self._cards = [card for card, _ in opened]
-        journal = Journal(save, self._header([facts for _, facts in opened]))
+        journal = Journal(save, self._header([facts for _, facts in opened]), QueryScores.from_dict)
         self._measure_rates()
         self.scores = [self._score(index, journal) for index in range(len(self.jobs))]
         if self._test_set and self._test_set is not self._data:

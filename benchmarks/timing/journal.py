@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 from reid_edge.core.files import is_standard_output
 from reid_edge.errors import InputError
 
-from ..queries import QueryScores
 from .turns import RawTurn
 
 __all__ = ["Journal"]
@@ -33,10 +32,17 @@ _NO_ENTRY = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError
 class Journal:
     """What was measured so far for ``report`` (None, or standard output: nothing is kept).
 
-    A journal with another ``header`` is of another run: it is replaced, which is said.
+    A journal with another ``header`` is of another run: it is replaced, which is said. ``check_queries`` raises for what
+    are no scores of queries.
     """
 
-    def __init__(self, report: Path | str | None, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        report: Path | str | None,
+        header: Mapping[str, Any],
+        check_queries: Callable[[Mapping[str, Any]], Any] = lambda raw: None,
+    ) -> None:
+        self._check_queries = check_queries
         self._header = json.loads(json.dumps({"journal": 1, **header}))
         keeps = report is not None and not is_standard_output(report) and not _is_device(Path(report))
         self.path = Path(f"{report}.partial") if keeps else None
@@ -98,7 +104,7 @@ class Journal:
             if "turn" in entry:
                 self.turns[str(entry["turn"])] = RawTurn.from_dict(entry["times"])
             else:
-                self.scores[str(entry["score"])] = _score(entry["is"])
+                self.scores[str(entry["score"])] = _score(entry["is"], self._check_queries)
             return True
         return False
 
@@ -112,12 +118,12 @@ class Journal:
         return [name for name, value in self._header.items() if found[name] != value]
 
 
-def _score(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _score(raw: Mapping[str, Any], check_queries: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
     """A model's score: two fractions, and of each query what `reid_edge.benchmarks.queries` keeps."""
     if not all(isinstance(raw[name], int | float) and 0 <= raw[name] <= 1 for name in ("rank1", "mAP")):
         raise ValueError("a score is no fraction")
     if "queries" in raw:
-        QueryScores.from_dict(raw["queries"])
+        check_queries(raw["queries"])
     return dict(raw)
 
 
