@@ -32,8 +32,8 @@ _NO_ENTRY = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError
 class Journal:
     """What was measured so far for ``report`` (None, or standard output: nothing is kept).
 
-    A journal with another ``header`` is of another run: it is replaced, which is said. ``check_queries`` raises for what
-    are no scores of queries.
+    A journal with another ``header`` is of another run: it is replaced, which is said. ``check_queries`` raises for
+    what are no scores of queries.
     """
 
     def __init__(
