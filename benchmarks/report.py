@@ -1,22 +1,22 @@
-"""The report of `bench` as a table under the machine it was measured on, and each row's details."""
+"""The report of `bench` as a table under the machine it was measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_edge.core.log import printable
 
+from .details import detail_lines, figure
 from .machine import Machine
 from .results import BenchReport, BenchRow
-from .timing.measurement import Clocks
-from .timing.percentiles import Percentiles
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["detail_lines", "figure", "report_table"]
+__all__ = ["report_table"]
 
 
 def report_table(report: BenchReport, details: bool = False) -> Group:
@@ -30,8 +30,8 @@ def report_table(report: BenchReport, details: bool = False) -> Group:
     above = [Text(printable(f"warning: {line}"), style="bold red") for line in report.warnings]
     above += [Text(printable(line)) for line in (*_machine_lines(report), *report.notices)]
     table = _table(report)
-    for row in report.rows:
-        table.add_row(*_cells(report, row))
+    for row, name in zip(report.rows, _names(report), strict=True):
+        table.add_row(name, *_cells(report, row))
     below = [Text(printable(line), style="dim") for line in _notes(report)]
     beside = [Text(printable(line)) for each in report.trtexec for line in each.lines()]
     rows = [Text(printable(line)) for row in report.rows for line in detail_lines(report, row)] if details else []
@@ -72,7 +72,6 @@ def _cells(report: BenchReport, row: BenchRow) -> tuple[str, ...]:
     energy = measured.energy.mj_per_crop if measured.energy else None
     streams = f"x{measured.streams}" if measured.streams > 1 else ""
     return (
-        _short_name(row),
         row.precision,
         f"{row.batch}{streams}{'~' if measured.disturbed else ''}",
         figure(end_to_end.p50),
@@ -84,86 +83,28 @@ def _cells(report: BenchReport, row: BenchRow) -> tuple[str, ...]:
     )
 
 
-def _short_name(row: BenchRow) -> str:
-    """The model without its precision; of a long name the ends, which tell it from others.
+def _names(report: BenchReport) -> list[str]:
+    """Each row's model without its precision, and what tells it from others of that name: its folder, its backend."""
+    rows = report.rows
+    found = []
+    for row in rows:
+        alike = [each for each in rows if each.model == row.model]
+        folder = f"{Path(row.path).parent.name}/" if len({each.path for each in alike}) > 1 else ""
+        same = [each for each in alike if each.path == row.path and each.precision == row.precision]
+        backend = row.measured.engine.backend
+        mark = f" {backend}" if len({each.measured.engine.backend for each in same}) > 1 else ""
+        found.append(_shortened(folder + row.model.removesuffix(f"_{row.precision}"), _NAME_WIDTH - len(mark)) + mark)
+    return found
 
-    The engine's line below the table has the whole name.
+
+def _shortened(name: str, width: int) -> str:
+    """Of a long name the ends, which tell it from others: the engine's line below the table has the whole name.
+
+    >>> _shortened("mobilenetv3_large_100_from_resnet50", 27)
+    'mobilenetv3_..from_resnet50'
     """
-    name = row.model.removesuffix(f"_{row.precision}")
-    return name if len(name) <= _NAME_WIDTH else f"{name[:12]}..{name[-13:]}"
-
-
-def detail_lines(report: BenchReport, row: BenchRow) -> list[str]:
-    """All that was measured of one row, in lines of at most 80 characters but for names and reasons."""
-    measured, change = row.measured, report.change(row)
-    streams = f", {measured.streams} streams" if measured.streams > 1 else ""
-    lines = ["", f"{row.model} ({row.precision}), batch {row.batch}{streams}: {measured.samples} batches"]
-    if row is not report.rows[0] and change.mAP_points is not None:
-        lines.append(f"  against row 1: R1 {change.rank1_points:+.2f}, mAP {change.mAP_points:+.2f} points")
-    parts = {"end to end": measured.end_to_end_ms, **_renamed(measured.stages)}
-    if not measured.stages:
-        parts |= {"preprocessing": measured.preprocess_ms, "inference": measured.inference_ms}
-    lines += [f"  {name:<15}{_percentiles(each)}" for name, each in parts.items()]
-    if measured.streamed:
-        crops, times = measured.streamed.crops_per_s, measured.streamed.latency_ms
-        lines.append(f"  {'streamed':<15}{_percentiles(times)}; {figure(crops)} crops/s")
-    lines.append(
-        f"  opened in {figure(measured.load_ms)} ms, first run {figure(measured.first_run_ms)} ms" + _warmed(row)
-    )
-    if row.gflops:
-        share = report.of_peak(row)
-        peak = "" if share is None else f", {share:.0%} of the {figure(report.peak(row))} of a matrix product"
-        lines.append(f"  {figure(row.gflops)} GFLOP/s{peak}")
-    if measured.energy:
-        energy = measured.energy
-        idle = "" if energy.idle_watts is None else f", {energy.idle_watts:.1f} W when waiting"
-        lines.append(f"  {energy.mj_per_crop:.2f} mJ a crop by {energy.source}: {energy.watts:.1f} W{idle}")
-    if measured.clocks and (clocks := _clock_line(measured.clocks)):
-        lines.append(f"  {clocks}")
-    if len(measured.turns) > 1:
-        lines.append("  turns' p50: " + ", ".join(figure(turn.p50_ms) for turn in measured.turns) + " ms")
-    lines += [f"  disturbed: {reason}" for reason in measured.disturbed]
-    return lines
-
-
-def _renamed(stages: Mapping[str, Percentiles]) -> dict[str, Percentiles]:
-    """Stages by the words for people."""
-    words = {"host_to_device": "to the device", "device_to_host": "from the device", "rank": "rank"}
-    return {words.get(name, name): each for name, each in stages.items()}
-
-
-def _percentiles(times: Percentiles) -> str:
-    """The three with their bounds, where those are known.
-
-    >>> _percentiles(Percentiles(3.0, 4.0, 5.0, 400, {"p50": (2.9, 3.1), "p99": (4.5, None)}))
-    'p50 3.00 [2.90, 3.10]  p90 4.00  p99 5.00 [4.50, -]'
-    """
-    parts = []
-    for name in ("p50", "p90", "p99"):
-        low, high = times.bounds.get(name, (None, None))
-        bounds = "" if low is None and high is None else f" [{figure(low)}, {figure(high)}]"
-        parts.append(f"{name} {figure(getattr(times, name))}{bounds}")
-    return "  ".join(parts)
-
-
-def _warmed(row: BenchRow) -> str:
-    warmed = row.measured.warm_up
-    if warmed is None:
-        return ""
-    steady = "" if warmed.steady else ", never steady"
-    return f"; warm-up {warmed.batches} batches, {warmed.seconds:.1f} s{steady}"
-
-
-def _clock_line(clocks: Clocks) -> str:
-    facts = [
-        f"CPU {clocks.cpu_mhz:.0f} MHz" if clocks.cpu_mhz else "",
-        f"GPU {clocks.gpu_mhz:.0f} MHz" if clocks.gpu_mhz else "",
-        f"memory {clocks.memory_mhz:.0f} MHz" if clocks.memory_mhz else "",
-        f"{clocks.celsius:.0f} C" if clocks.celsius is not None else "",
-        f"power mode {clocks.power_mode}" if clocks.power_mode else "",
-        f"lowered by {', '.join(clocks.throttled)}" if clocks.throttled else "",
-    ]
-    return ", ".join(fact for fact in facts if fact)
+    start, end = (width - 2) // 2, (width - 1) // 2
+    return name if len(name) <= width else f"{name[:start]}..{name[-end:]}"
 
 
 def _machine_lines(report: BenchReport) -> list[str]:
@@ -232,16 +173,3 @@ def _span(values: Sequence[int]) -> str:
     """
     low, high = min(values), max(values)
     return f"{low} to {high}" if low < high else f"{low}"
-
-
-def figure(value: float | None, scale: float = 1.0) -> str:
-    """Three significant digits, never an exponent, so that a column's figures are equally exact.
-
-    >>> figure(14.0), figure(9.4), figure(1384.4), figure(None)
-    ('14.0', '9.40', '1384', '-')
-    """
-    if value is None:
-        return "-"
-    scaled = value * scale
-    places = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-    return f"{scaled:.{places}f}"

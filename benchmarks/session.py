@@ -16,6 +16,7 @@ from reid_edge.core.files import written_whole
 from reid_edge.core.progress import phase, track
 from reid_edge.core.threads import usable_cores
 from reid_edge.data.datasets import Dataset
+from reid_edge.engines.facts import EngineFacts
 from reid_edge.engines.registry import open_engine
 from reid_edge.scoring.evaluation import evaluate
 from reid_edge.scoring.test_set import TestSet
@@ -97,7 +98,7 @@ class Session:
         """Score every model on every backend, then time it, turn by turn."""
         opened = [_opened(job) for job in self.jobs]
         self._cards = [card for card, _ in opened]
-        journal = Journal(save, self._header([sha256 for _, sha256 in opened]))
+        journal = Journal(save, self._header([facts for _, facts in opened]), QueryScores.from_dict)
         self._measure_rates()
         self.scores = [self._score(index, journal) for index in range(len(self.jobs))]
         if self._test_set and self._test_set is not self._data:
@@ -146,11 +147,12 @@ class Session:
         options = json.loads(json.dumps(asdict(self.options)))
         return {**chosen, "distance": self._distance, "files": len(self.paths), **options}
 
-    def _header(self, hashes: Sequence[str]) -> dict[str, Any]:
+    def _header(self, engines: Sequence[EngineFacts]) -> dict[str, Any]:
         """What must be the same for an interrupted run to continue."""
         machine = self.machine
         return {
-            "models": [[sha256, job.backend] for job, sha256 in zip(self.jobs, hashes, strict=True)],
+            "models": [[facts.sha256, job.backend] for job, facts in zip(self.jobs, engines, strict=True)],
+            "engines": [[facts.provider, dict(facts.versions)] for facts in engines],
             "settings": self.settings,
             "machine": [machine.cpu, machine.cores, list(machine.gpus), machine.board, machine.power_mode],
             "software": [machine.kernel, machine.python, machine.onnxruntime, __version__],
@@ -236,10 +238,10 @@ def _write_report(save: Path, report: BenchReport) -> None:
         )
 
 
-def _opened(job: BenchJob) -> tuple[ModelCard, str]:
-    """The model's card and hash; a file that does not open fails here, before minutes of measuring the others."""
+def _opened(job: BenchJob) -> tuple[ModelCard, EngineFacts]:
+    """The model's card, and what runs it; a file that does not open fails here, before minutes of measuring."""
     with (
         phase(f"opening {job.model.name}"),
         open_engine(job.model, threads=1, max_batch=1, backend=job.backend) as engine,
     ):
-        return engine.card, engine.facts.sha256
+        return engine.card, engine.facts

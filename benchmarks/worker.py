@@ -84,14 +84,14 @@ def main() -> int:
     """Do the job on standard input, print the reply and return the exit code."""
     job = json.load(sys.stdin)
     threading.Thread(target=_end_without, args=(job.pop("parent"),), daemon=True).start()
-    parent = sys.stdout
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as parent:
+        os.dup2(2, 1)  # what libraries print, from C too, is not the reply
 
-    def say(share: float, note: str) -> None:
-        print(json.dumps({"share": share, "note": note}), file=parent, flush=True)
+        def say(share: float, note: str) -> None:
+            print(json.dumps({"share": share, "note": note}), file=parent, flush=True)
 
-    with contextlib.redirect_stdout(sys.stderr):  # a library's prints are not the reply
         reply = _reply(job, say)
-    print(json.dumps(reply))
+        print(json.dumps(reply), file=parent)
     return 1 if "error" in reply else 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
+from reid_edge.benchmarks.details import figure
 from reid_edge.benchmarks.machine import Machine
-from reid_edge.benchmarks.report import figure
 from reid_edge.benchmarks.results import BenchReport, BenchRow
 
 from .elements import element

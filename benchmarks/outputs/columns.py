@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reid_edge.benchmarks.report import figure
+from reid_edge.benchmarks.details import figure
 from reid_edge.benchmarks.results import BenchReport, BenchRow
 from reid_edge.core.files import write_text
 

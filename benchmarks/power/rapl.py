@@ -32,7 +32,7 @@ def read_rapl(host: Host) -> tuple[RaplZone, ...]:
     for folder in host.folders("sys/class/powercap/intel-rapl:*"):
         name = host.read(f"{folder}/name")[:40]
         energy, most = host.number(f"{folder}/energy_uj"), host.number(f"{folder}/max_energy_range_uj")
-        if re.match(r"package|dram$", name) and energy is not None and most:
+        if re.match(r"package|dram$", name) and energy is not None and energy >= 0 and most and most > 0:
             found.append(RaplZone(folder, name, energy, most))
     return tuple(found)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,36 @@ class RawTurn:
     severity: float = 0.0
     attempts: int = 1
     cpu: Sequence[float] = ()
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> RawTurn:
+        """The inverse of `dataclasses.asdict`, through JSON. Raises ValueError or TypeError for anything else.
+
+        What it returns can be merged, printed and written: every figure is a finite number, every name a text.
+        """
+        turn = cls(**raw)
+        _require_figures(
+            (*turn.preprocess, *turn.cpu, *turn.streamed_ms, *(time for each in turn.stages.values() for time in each))
+        )
+        _require_figures((*turn.inference, turn.batch, turn.streams, turn.attempts, turn.wall_s), positive=True)
+        _require_figures((turn.load_ms, turn.first_run_ms, turn.severity, *list(turn.warm_up.values())))
+        row = merged([turn])
+        clocks = row.clocks or Clocks()
+        known = (turn.peak_memory_bytes, turn.streamed_crops_per_s, clocks.cpu_mhz, clocks.gpu_mhz, clocks.memory_mhz)
+        signed = (turn.joules, turn.idle_watts, clocks.celsius)
+        _require_figures(each for each in known if each is not None)
+        _require_figures(abs(each) for each in signed if each is not None)
+        words = (
+            turn.started,
+            turn.energy_source,
+            *turn.disturbed,
+            *clocks.throttled,
+            row.engine.provider,
+            str(row.engine),
+        )
+        if not all(isinstance(each, str) for each in words):
+            raise TypeError("a name is no text")
+        return turn
 
     @property
     def end_to_end(self) -> list[float]:
@@ -135,3 +166,9 @@ def _energy(turns: Sequence[RawTurn]) -> Energy | None:
 
 def _clocks(raw: Mapping[str, Any] | None) -> Clocks | None:
     return None if raw is None else Clocks(**{**raw, "throttled": tuple(raw["throttled"])})
+
+
+def _require_figures(values: Iterable[Any], positive: bool = False) -> None:
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or (positive and not value):
+            raise ValueError(f"{str(value)[:40]!r} is no figure of a turn")

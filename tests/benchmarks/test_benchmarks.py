@@ -20,10 +20,11 @@ import pytest
 from helpers.tiny_onnx import tiny_model, write_tiny_model
 from rich.console import Console
 
+from reid_edge.benchmarks.details import detail_lines
 from reid_edge.benchmarks.latency import Percentiles, measure_latency, measure_turn, peak_memory_bytes
 from reid_edge.benchmarks.machine import Machine, describe_machine
 from reid_edge.benchmarks.options import BenchOptions
-from reid_edge.benchmarks.report import detail_lines, report_table
+from reid_edge.benchmarks.report import report_table
 from reid_edge.benchmarks.results import BenchReport, BenchRow, Change
 from reid_edge.benchmarks.run import bench
 from reid_edge.benchmarks.session import Session
@@ -412,9 +413,9 @@ def test_details_show_every_part_of_a_row() -> None:
     lines = detail_lines(_report(row), replace(row, measured=measured))
     text = "\n".join(lines)
     for part in (
-        "decode         p50 3.00 [2.90, 3.10]  p90 4.00 [3.90, 4.20]  p99 5.00 [4.50, -]",
+        "decode         3.00 [2.90, 3.10]    4.00 [3.90, 4.20]    5.00 [4.50, -]",
         "to the device",
-        "; 321 crops/s",
+        "streamed: 321 crops/s",
         "opened in 30.0 ms, first run 9.00 ms; warm-up 12 batches, 0.5 s, never steady",
         "40.0 GFLOP/s, 40% of the 100 of a matrix product",
         "12.50 mJ a crop by VDD_IN: 2.5 W, 1.5 W when waiting",
@@ -423,6 +424,27 @@ def test_details_show_every_part_of_a_row() -> None:
         "disturbed: other processes used 50% of the CPUs",
     ):
         assert part in text, part
+
+
+def test_details_of_many_batches_fit_eighty_columns() -> None:
+    """From 368 batches on every percentile has both bounds; these are of four and of five figures."""
+    times = Percentiles(1234.0, 12345.0, 12345.0, 400, dict.fromkeys(("p50", "p90", "p99"), (1234.0, 12345.0)))
+    row = _row()
+    measured = replace(row.measured, stages={"device_to_host": times}, streamed=Streamed(321.0, times, 8))
+    assert max(map(len, detail_lines(_report(row), replace(row, measured=measured)))) <= 80
+
+
+def test_rows_of_one_name_say_what_differs() -> None:
+    """By backend, and models of the same name by their folder."""
+    name = "mobilenetv3_large_distilled_from_resnet50"
+    row = _row(model=f"{name}_fp32", path=f"first/{name}_fp32.onnx")
+    openvino = replace(row.measured, engine=replace(row.measured.engine, backend="openvino"))
+    other = replace(row, model="osnet", path="a/osnet.onnx")
+    report = _report(row, replace(row, measured=openvino), other, replace(other, path="b/osnet.onnx"))
+    printed = _printed(report, 80)
+    names = [line.partition(" fp32 ")[0].rstrip() for line in printed.splitlines() if line.endswith(" x1.00")]
+    assert names == ["mobile..esnet50 onnxruntime", "mobilene..resnet50 openvino", "a/osnet", "b/osnet"]
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
 
 
 def test_what_holds_the_machine_back_comes_first() -> None:

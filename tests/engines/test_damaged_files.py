@@ -79,11 +79,11 @@ def _refusal(path: Path, content: bytes) -> str:
 
 
 def _damages(content: bytes, rng: random.Random) -> Iterator[bytes]:
-    """A flipped bit in every eighth byte, cuts, swapped blocks, zeroed blocks, and bytes more."""
-    for start in range(0, len(content), 8):
-        place = min(start + rng.randrange(8), len(content) - 1)
+    """A flipped bit in one of every 48 bytes, cuts, swapped blocks, zeroed blocks, and bytes more."""
+    for start in range(0, len(content), 48):
+        place = min(start + rng.randrange(48), len(content) - 1)
         yield content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
-    for _ in range(60):
+    for _ in range(40):
         yield content[: rng.randrange(1, len(content))]
         size = rng.choice([1, 4, 32, 256])
         first = rng.randrange(len(content) - 2 * size)
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_refused_or_gives_the_same_embeddings(precision: str, 
         except ModelError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > 500
+    assert refused > 200
 
 
 def test_every_flipped_bit_of_the_seal_and_of_the_cards_word_for_it_is_seen(tmp_path: Path) -> None:

@@ -146,6 +146,10 @@ def test_providers_are_names_or_pairs() -> None:
     for wrong in ((CUDA,), (CUDA, "device_id=0"), 3):
         with pytest.raises(InputError, match="is no provider: give a name, or a pair"):
             named_providers([wrong])  # type: ignore[list-item]
+    with pytest.raises(
+        InputError, match=r"^providers='CPUExecutionProvider' is no list: give \['CPUExecutionProvider'\]$"
+    ):
+        named_providers(CPU)
 
 
 def test_which_providers_are_tried() -> None:

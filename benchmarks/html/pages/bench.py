@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from reid_edge.benchmarks.details import figure
 from reid_edge.benchmarks.html.curves import cmc_chart, cmc_of, curves_section, roc_chart
 from reid_edge.benchmarks.html.models import bench_section, row_name
 from reid_edge.benchmarks.html.page import write_page
-from reid_edge.benchmarks.report import figure
 from reid_edge.benchmarks.results import BenchReport
 from reid_edge.benchmarks.scored import ScoredModel
 from reid_edge.data.datasets import Dataset

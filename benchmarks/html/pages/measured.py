@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from reid_edge.benchmarks.details import figure
 from reid_edge.benchmarks.html.curves import curves_section
 from reid_edge.benchmarks.html.elements import element
 from reid_edge.benchmarks.html.histograms import histogram_chart
 from reid_edge.benchmarks.html.models import model_name, row_name
 from reid_edge.benchmarks.html.scatter import Dot, scatter_chart
 from reid_edge.benchmarks.html.tables import figure_table, number
-from reid_edge.benchmarks.report import figure
 from reid_edge.benchmarks.results import BenchReport, BenchRow
 
 __all__ = ["energy_section", "front_section", "latency_section"]

@@ -53,11 +53,13 @@ _ON = ("1", "true")
 def named_providers(providers: Sequence[ProviderChoice]) -> dict[str, dict[str, str]]:
     """Options by provider, in the order given; values are text, as ONNX Runtime wants them.
 
-    Raises InputError for what is neither a name nor a pair of a name and options.
+    Raises InputError for no list, and for what is neither a name nor a pair of a name and options.
 
     >>> named_providers([("TensorrtExecutionProvider", {"trt_fp16_enable": True}), "CPUExecutionProvider"])
     {'TensorrtExecutionProvider': {'trt_fp16_enable': 'True'}, 'CPUExecutionProvider': {}}
     """
+    if isinstance(providers, str):
+        raise InputError(f"providers={providers!r} is no list: give [{providers!r}]")
     found: dict[str, dict[str, str]] = {}
     for one in providers:
         name, options = (one, {}) if isinstance(one, str) else _pair(one)

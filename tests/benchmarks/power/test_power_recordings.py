@@ -149,6 +149,17 @@ def test_a_rapl_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
     assert counter.joules() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    "odd", [{"max_energy_range_uj": "-1"}, {"max_energy_range_uj": "0"}, {"energy_uj": "-5"}, {"energy_uj": "0x12"}]
+)
+def test_a_rapl_zone_of_odd_numbers_is_left_out(tmp_path: Path, odd: dict[str, str]) -> None:
+    folder = "sys/class/powercap/intel-rapl:0"
+    host = _host(tmp_path, RAPL, {folder: {**RAPL[folder], **odd}})
+    assert [zone.name for zone in read_rapl(host)] == ["dram"]
+    counter = RaplCounter.open(host)
+    assert counter is not None and counter.joules() == 0.0
+
+
 def test_rapl_that_only_root_may_read_is_none(tmp_path: Path) -> None:
     """Since Linux 5.10; a file that cannot be read is one that is not there."""
     host = _host(tmp_path, RAPL)

@@ -274,6 +274,62 @@ def test_a_file_that_is_no_journal_is_replaced(tmp_path: Path) -> None:
     assert Journal(tmp_path / "bench.json", HEADER).turns == {}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inference": ["4.0"]},
+        {"inference": []},
+        {"inference": [0.0]},
+        {"load_ms": math.nan},
+        {"preprocess": [None]},
+        {"stages": {"compute": ["x"]}},
+        {"engine": {}},
+        {"warm_up": {"batches": None, "seconds": 1.0, "steady": True}},
+        {"clocks": {"throttled": 3}},
+        {"clocks": {"cpu_mhz": "fast", "throttled": []}},
+        {"disturbed": [1]},
+        {"joules": "1"},
+        {"peak_memory_bytes": -1},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_line_without_figures_is_measured_again(
+    tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a journal gives is merged, printed and written to the report: nothing in it may fail there."""
+    report, kept = tmp_path / "bench.json", tmp_path / "bench.json.partial"
+    Journal(report, HEADER).add_turn("0/1/1/0", _turn(2.0))
+    whole = kept.read_text()
+    damaged = json.dumps({"turn": "0/1/1/1", "times": {**asdict(_turn(2.0)), **change}})
+    kept.write_text(f"{whole}{damaged}\n{damaged}\n")
+    assert list(Journal(report, HEADER).turns) == ["0/1/1/0"] and "damaged from line 3 on" in caplog.text
+    assert kept.read_text() == whole
+
+
+@pytest.mark.parametrize("score", [3, {}, {"rank1": 0.5}, {"rank1": "x", "mAP": 1}, {"rank1": 2, "mAP": math.nan}])
+def test_a_score_that_is_no_fraction_is_scored_again(tmp_path: Path, score: Any) -> None:
+    report = tmp_path / "bench.json"
+    Journal(report, HEADER).add_score("0", {"rank1": 0.5, "mAP": 0.25})
+    with open(f"{report}.partial", "a") as file:
+        file.write(json.dumps({"score": "1", "is": score}) + "\n")
+    assert list(Journal(report, HEADER).scores) == ["0"]
+
+
+def test_a_last_line_without_its_end_is_kept_and_the_next_one_stands_alone(tmp_path: Path) -> None:
+    report, kept = tmp_path / "bench.json", tmp_path / "bench.json.partial"
+    Journal(report, HEADER).add_turn("0/1/1/0", _turn(2.0))
+    kept.write_text(kept.read_text().removesuffix("\n"))  # the disk was full by one byte
+    Journal(report, HEADER).add_turn("0/1/1/1", _turn(4.0))
+    assert list(Journal(report, HEADER).turns) == ["0/1/1/0", "0/1/1/1"]
+
+
+def test_a_folder_in_the_journals_place_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "bench.json.partial").mkdir()
+    with pytest.raises(InputError, match=r"bench\.json\.partial is no file.*: move it away"):
+        Journal(tmp_path / "bench.json", HEADER)
+
+
 def test_without_a_report_nothing_is_kept(tmp_path: Path) -> None:
     for report in (None, "/dev/stdout", "/dev/null"):
         journal = Journal(report, HEADER)
