@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -142,10 +143,13 @@ class Trainer:
     def read_losses(self) -> None:
         """Add the losses of the steps since the last time to the progress, all of which are counted there.
 
-        Raises GateError when one is not finite: of the present step on a CPU, of some steps before on a GPU.
+        The wait for them is the steps' time too: on a GPU a step by itself only queues its work. Raises GateError when
+        one is not finite: of the present step on a CPU, of some steps before on a GPU.
         """
-        first = self.progress.iteration - len(self.losses) + 1
-        for iteration, losses in enumerate(self.losses.read(), start=first):
+        first, began = self.progress.iteration - len(self.losses) + 1, time.perf_counter()
+        rows = self.losses.read()
+        self.progress.seconds += time.perf_counter() - began
+        for iteration, losses in enumerate(rows, start=first):
             self.check_finite(losses, iteration)
             self.progress.add(losses)
 
