@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,11 +22,13 @@ from datetime import timedelta
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from reid_edge.errors import InputError
+from reid_edge.training.models.reid_model import Features, ReidModel
+from reid_edge.training.recipe.config import TrainConfig
 
-__all__ = ["ALONE", "World", "only_main_logs", "world"]
+__all__ = ["ALONE", "World", "forward_of", "only_main_logs", "with_synchronised_norms", "world"]
 
 # One rank evaluates the model while the others wait for it.
 _TIMEOUT = timedelta(hours=2)
@@ -142,6 +144,25 @@ def only_main_logs(world: World) -> Iterator[None]:
         yield
     finally:
         package.setLevel(level)
+
+
+def with_synchronised_norms(model: ReidModel, config: TrainConfig, device: torch.device, world: World) -> ReidModel:
+    """The model whose batch norms take the statistics of all ranks' crops, if the recipe says so."""
+    if not config.sync_norm or world.size == 1:
+        return model
+    if device.type != "cuda":
+        raise InputError("sync_norm needs a GPU for each process: leave it false on a CPU")
+    synchronised: ReidModel = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return synchronised
+
+
+def forward_of(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
+    """The model as a step calls it: over all ranks, compiled, or plain."""
+    forward: nn.Module = model
+    if world.size > 1:
+        forward = nn.parallel.DistributedDataParallel(forward)
+    compiled: Callable[[Tensor], Features] = torch.compile(forward) if config.compile else forward
+    return compiled
 
 
 def _device() -> torch.device:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reid_edge.training.models.reid_model import ReidModel
 
-__all__ = ["LossLog", "faster_in_bf16", "gains"]
+__all__ = ["LossLog", "amp_dtype", "faster_in_bf16", "gains"]
 
 _STEPS = 10
 """Steps between two reads from a GPU: waiting for each leaves it idle while the next step is prepared."""
@@ -57,6 +57,16 @@ class LossLog:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type, None for float32 throughout, as for "auto" on a CPU that was not measured."""
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        # Before Ampere bfloat16 is emulated: "supported", and slower than float32.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def faster_in_bf16(model: ReidModel, batch: int, input_hw: tuple[int, int]) -> float | None:

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from pathlib import Path
+import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reid_edge.core.progress import phase
 from reid_edge.errors import GateError, InputError, ModelError
 from reid_edge.training.models.checkpoint import Checkpoint, restore_stem
 from reid_edge.training.models.registry import build_with
-from reid_edge.training.models.reid_model import Features, ReidModel
+from reid_edge.training.models.reid_model import ReidModel
 from reid_edge.training.models.torch_engine import device_for
-from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
+from reid_edge.training.recipe.config import TrainConfig
 from reid_edge.training.recipe.losses import CenterLoss
 
 from .history import EpochReport, Progress, history_from
 from .optimizers import MOMENTS, build_optimizer, load_moments, moving_average
-from .parallel import ALONE, World
+from .parallel import ALONE, World, forward_of, with_synchronised_norms
 from .qat import activation_ranges, add_fake_quantisation, residual_ranges
-from .speed import LossLog, faster_in_bf16, gains
+from .same_run import check_processes, check_settings
+from .speed import LossLog, amp_dtype, faster_in_bf16, gains
 
-__all__ = ["Trainer", "amp_dtype"]
+__all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +53,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model: ReidModel = build_with(config.arch, config.options, _classes(config, identities))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = _with_synchronised_norms(self.model, config, self.device, world)
-        self.forward = _forward(self.model, config, world)
+        self.model = with_synchronised_norms(self.model, config, self.device, world)
+        self.forward = forward_of(self.model, config, world)
         self.average = moving_average(self.model, config.ema_decay) if config.ema_decay else None
         self.centers = CenterLoss(identities if config.center_weight else 1, self.model.embedding_dim).to(self.device)
         self.optimizer = build_optimizer(self.model, config)
@@ -142,10 +141,13 @@ class Trainer:
     def read_losses(self) -> None:
         """Add the losses of the steps since the last time to the progress, all of which are counted there.
 
-        Raises GateError when one is not finite: of the present step on a CPU, of some steps before on a GPU.
+        The wait for them is the steps' time too: on a GPU a step by itself only queues its work. Raises GateError when
+        one is not finite: of the present step on a CPU, of some steps before on a GPU.
         """
-        first = self.progress.iteration - len(self.losses) + 1
-        for iteration, losses in enumerate(self.losses.read(), start=first):
+        first, began = self.progress.iteration - len(self.losses) + 1, time.perf_counter()
+        rows = self.losses.read()
+        self.progress.seconds += time.perf_counter() - began
+        for iteration, losses in enumerate(rows, start=first):
             self.check_finite(losses, iteration)
             self.progress.add(losses)
 
@@ -221,8 +223,8 @@ class Trainer:
         if not saved:
             raise ModelError(f"{source} is a finished model, not a run: start from its weights (--weights)")
         try:
-            self._check_processes(saved, source)
-            self._check_settings(saved, source)
+            check_processes(saved, self.world, source)
+            self.stretched_from = check_settings(saved, self.config, self.identities, source)
             self.model.load_state_dict(saved.get("model", checkpoint.model))
             restore_stem(self.model, checkpoint.card)
             if self.average is not None:
@@ -243,24 +245,6 @@ class Trainer:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{source} does not fit this run ({reason}): start again in another --out") from None
 
-    def _check_processes(self, saved: dict[str, Any], source: str) -> None:
-        before, now = int(saved.get("processes", self.world.size)), self.world.size  # earlier versions did not keep it
-        if before != now:
-            command = f"{World(size=before).command} --resume --out {shlex.quote(str(Path(source).parent))}"
-            raise InputError(f"{source} was trained with --nproc-per-node {before}, now {now}: go on with  {command}")
-
-    def _check_settings(self, saved: dict[str, Any], source: str) -> None:
-        given = {**self.config.to_dict(), "identities": self.identities}
-        config = TrainConfig.from_dict(saved["config"])
-        if self.config.epochs > config.epochs:
-            self.stretched_from = config.epochs
-            config = replace(config, **{name: getattr(self.config, name) for name in SCHEDULE_SETTINGS})
-        stored = {**config.to_dict(), "identities": saved["identities"]}
-        if differing := [f"{k} was {stored[k]!r}, now {given[k]!r}" for k in given if given[k] != stored[k]]:
-            raise InputError(
-                f"{source} was trained with other settings ({'; '.join(differing)}): repeat its settings to resume"
-            )
-
     def __repr__(self) -> str:
         done = f"{self.epoch} of {self.config.epochs} epochs"
         return f"<Trainer: {self.model.name}, {self.identities} identities, {done}, on {self.device}>"
@@ -276,32 +260,3 @@ def _classes(config: TrainConfig, identities: int) -> int:
             f"{identities} identities to train on, and classes is {config.classes}: give classes = 0, or more"
         )
     return (config.classes or identities) if config.id_weight else 0
-
-
-def _with_synchronised_norms(model: ReidModel, config: TrainConfig, device: torch.device, world: World) -> ReidModel:
-    """The model whose batch norms take the statistics of all ranks' crops, if the recipe says so."""
-    if not config.sync_norm or world.size == 1:
-        return model
-    if device.type != "cuda":
-        raise InputError("sync_norm needs a GPU for each process: leave it false on a CPU")
-    synchronised: ReidModel = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return synchronised
-
-
-def _forward(model: ReidModel, config: TrainConfig, world: World) -> Callable[[Tensor], Features]:
-    """The model as a step calls it: over all ranks, compiled, or plain."""
-    forward: nn.Module = model
-    if world.size > 1:
-        forward = nn.parallel.DistributedDataParallel(forward)
-    compiled: Callable[[Tensor], Features] = torch.compile(forward) if config.compile else forward
-    return compiled
-
-
-def amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for float32 throughout, as for "auto" on a CPU that was not measured."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        # Before Ampere bfloat16 is emulated: "supported", and slower than float32.
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

@@ -168,5 +168,5 @@ def test_a_long_note_leaves_the_bar_its_place() -> None:
     assert child.wait() == 0
     drawn = [line for line in re.split(r"[\r\n]+", _CODES.sub("", written.decode())) if "70/144" in line]
     assert drawn and all(line.count("━") + line.count("╸") + line.count("╺") == 14 for line in drawn), drawn
-    assert re.search("loading PyTorch {1,4}0:00", _CODES.sub("", written.decode())), "no gap where there is no bar"
+    assert re.search(r"loading PyTorch {1,4}0:0\d", _CODES.sub("", written.decode())), "no gap where there is no bar"
     assert all("id 6.46" in line and len(line) <= 80 for line in drawn)

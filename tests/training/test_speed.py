@@ -45,7 +45,20 @@ def test_late_losses_are_counted_where_they_belong() -> None:
             trainer.read_losses()
     assert trainer.progress.iteration == 3 and trainer.summary().startswith("id 1.50 triplet 0.38 ")  # of two steps
     report = trainer.epoch_report()
-    assert report.losses == {"id": 7 / 3, "triplet": 0.25} and report.seconds == 1.5
+    assert report.losses == {"id": 7 / 3, "triplet": 0.25} and report.seconds >= 1.5
+
+
+def test_waiting_for_a_device_is_time_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU steps return at once: without the wait, images a second would be those that are queued."""
+    trainer = Trainer(TINY, identities=4, device="cpu")
+    trainer.losses = LossLog(CPU, steps=10)
+    clock = iter([10.0, 14.0])  # before the wait and after it
+    monkeypatch.setattr("reid_edge.training.trainer.time.perf_counter", lambda: next(clock))
+    for losses in STEPS:
+        trainer.losses.add(_tensors(losses))
+        trainer.progress.count(0.5)
+    report = trainer.epoch_report()
+    assert report.seconds == 5.5 and report.images_per_second == 3 * 8 / 5.5
 
 
 def test_a_loss_that_is_not_finite_is_caught_late_named_by_its_step_and_never_saved() -> None:

@@ -70,11 +70,14 @@ def _receive(url: str, file: IO[bytes], most_bytes: int, line: Phase) -> None:
                 version = answer.headers.get("ETag", "")
                 whole = _copy(answer, file, most_bytes, line, url)
         except HTTPError as error:
-            raise FetchError(f"{url} cannot be fetched (HTTP {error.code} {error.reason})") from None
+            error.close()
+            raise FetchError(f"{url} cannot be fetched (HTTP {error.code} {_plain(error.reason)})") from None
         except URLError as error:
-            raise FetchError(f"{url} cannot be fetched ({' '.join(str(error.reason).split())})") from None
+            raise FetchError(f"{url} cannot be fetched ({_plain(error.reason)})") from None
         except (http.client.HTTPException, OSError) as error:
-            whole, reason = False, " ".join(str(error).split()) or type(error).__name__
+            whole, reason = False, _plain(error) or type(error).__name__
+        except ValueError as error:  # a length or an address, of a redirect, that is none
+            raise FetchError(f"{url} cannot be fetched (a malformed answer: {_plain(error)})") from None
         else:
             reason = "the answer ended early"
         if whole:
@@ -82,6 +85,11 @@ def _receive(url: str, file: IO[bytes], most_bytes: int, line: Phase) -> None:
         if file.tell() <= done:
             break
     raise FetchError(f"{url} cannot be fetched ({reason} after {file.tell():,} bytes)")
+
+
+def _plain(said: object) -> str:
+    """What a server or the system says, as a part of one line."""
+    return " ".join(str(said).split())[:200]
 
 
 def _opened(url: str, start: int, version: str) -> Any:
@@ -105,6 +113,12 @@ def _opened(url: str, start: int, version: str) -> Any:
 
 
 class _HttpsRedirects(HTTPRedirectHandler):
+    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage) -> Any:
+        fp.close()  # urllib would read a redirect's body into memory, and it may have no end
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
     ) -> Request | None:

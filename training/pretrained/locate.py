@@ -6,6 +6,7 @@ as of its first use: a file that changed since is refused, also where fewer digi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -44,7 +45,9 @@ def weights_name(given: Path | str, arch: str | None = None) -> str | None:
     ('mobilenetv3_large_imagenet', None)
     """
     name = str(given)
-    if Path(name).exists() or Path(name).suffix or os.sep in name:
+    path, known = Path(name), name == IMAGENET or name in WEIGHTS
+    # A folder of that name, such as ImageNet's crops, hides no weights.
+    if path.is_file() or path.suffix or os.sep in name or path.exists() and not known:
         return None
     if name == IMAGENET:
         return _imagenet_name(arch)
@@ -134,7 +137,8 @@ def _require_known(path: Path, name: str, row: PretrainedWeights) -> None:
             f"delete it{'' if row.url else f', and get {row.page} again'}"
         )
     if recorded is None:
-        _write_record(path, row, sha256)
+        with contextlib.suppress(OSError):  # the cache may be an image's, which nobody can write
+            _write_record(path, row, sha256)
         if len(row.sha256) < len(sha256):
             logger.info("%s: SHA-256 %s is taken for that of %s from now on", path, sha256, name)
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,41 @@ def test_redirects_are_followed_over_https_alone(site: Site, tmp_path: Path) -> 
     assert _left(tmp_path) == ["w.pth"]
 
 
+@pytest.mark.parametrize("target", ["https://[bad/w.pth", f"https://{'a' * 70}.example/w.pth", "https://h:port/w"])
+def test_a_redirect_to_what_is_no_address_is_one_line(site: Site, tmp_path: Path, target: str) -> None:
+    with pytest.raises(FetchError, match="cannot be fetched") as caught:
+        fetch(site.redirect("/away", target), tmp_path / "w.pth", most_bytes=1)
+    assert site.url in _one_line(caught) and _left(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_the_body_of_a_redirect_is_not_read(site: Site, tmp_path: Path, code: int) -> None:
+    """One without an end would fill the memory."""
+    site.serve("/w.pth", BODY)
+
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(code)
+        request.send_header("Location", "/w.pth")
+        request.end_headers()
+        for _ in range(10_000):  # 10 GB
+            request.wfile.write(BODY)
+
+    site.answers["/away"] = endless
+    assert fetch(f"{site.url}/away", tmp_path / "w.pth", most_bytes=len(BODY)) == SHA256
+
+
+def test_a_length_that_is_no_number_is_one_line(site: Site, tmp_path: Path) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "many")
+        request.end_headers()
+
+    site.answers["/w.pth"] = answer
+    with pytest.raises(FetchError, match="malformed answer") as caught:
+        fetch(f"{site.url}/w.pth", tmp_path / "w.pth", most_bytes=1)
+    _one_line(caught)
+
+
 def test_a_certificate_that_is_not_trusted_is_refused(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +297,34 @@ def test_a_wrong_name_and_a_wrong_architecture_are_refused(tmp_path: Path) -> No
     assert architecture_of("osnet_x0_25_msmt17") == "osnet_x0_25" and architecture_of(tmp_path / "m.pth") is None
     (tmp_path / "plain").write_bytes(BODY)
     assert find_weights(tmp_path / "plain") == tmp_path / "plain"
+
+
+def test_a_folder_of_crops_hides_no_weights_and_a_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "osnet_x0_25_msmt17", "runs"):
+        Path(name).mkdir()
+    assert weights_name("imagenet", "resnet50_bot") == "resnet50_imagenet"
+    assert weights_name("osnet_x0_25_msmt17") == "osnet_x0_25_msmt17"
+    with pytest.raises(InputError, match="runs is a folder"):
+        find_weights("runs")
+    Path("resnet50_imagenet").write_bytes(BODY)
+    assert find_weights("resnet50_imagenet") == Path("resnet50_imagenet")
+
+
+def test_weights_in_a_cache_that_cannot_be_written_are_used(
+    cache: Path, register: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container's image. Root may write anywhere, so the refusal is the system's word alone."""
+    WEIGHTS.register("bytes", _row(sha256=SHA256))
+    cache.mkdir(parents=True)
+    (cache / "w.pth").write_bytes(BODY)
+    monkeypatch.setattr("reid_edge.training.pretrained.locate.write_text", _refused)
+    assert find_weights("bytes") == cache / "w.pth"
+    assert _left(cache) == ["w.pth"]
+
+
+def _refused(*_: object) -> None:
+    raise OSError(30, "Read-only file system")
 
 
 def test_every_row_can_be_trained_and_says_where_it_is_from() -> None:
