@@ -19,6 +19,7 @@ from helpers.streams_network import STREAMS_CARD, streams_network  # noqa: E402
 from reid_edge.api.export_model import export_model  # noqa: E402
 from reid_edge.card import ModelCard  # noqa: E402
 from reid_edge.cli import main  # noqa: E402
+from reid_edge.data.datasets import open_dataset  # noqa: E402
 from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.engines.onnxruntime import OnnxEngine  # noqa: E402
 from reid_edge.errors import InputError, ModelError  # noqa: E402
@@ -44,6 +45,7 @@ from reid_edge.training.options import StartFrom  # noqa: E402
 from reid_edge.training.qat import activation_ranges, add_fake_quantisation, residual_ranges  # noqa: E402
 from reid_edge.training.qat_bias import correct_biases  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
+from reid_edge.training.run_folder import RunFolder  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 
@@ -274,6 +276,16 @@ def test_training_starts_with_the_biases_that_calibration_corrects(
     others = set(before) - set(norms)
     assert all(torch.equal(rounded.get_submodule(name).bias, before[name]) for name in others), "a shift was passed on"
     assert embedded(model, card, crops[:1]).shape == (1, 512), "the exact model keeps a hook"
+
+
+def test_batch_norm_stays_frozen_where_a_run_saves_within_an_epoch(people: Path, tmp_path: Path) -> None:
+    """A checkpoint's card counts multiply-accumulates, for which the model embeds a crop in evaluation mode."""
+    trainer = Trainer(recipe_for("osnet_x0_25", recipe="qat"), identities=4, device="cpu")
+    trainer.begin_epoch()
+    before = {name: module.training for name, module in trainer.model.named_modules()}
+    assert len(set(before.values())) == 2
+    RunFolder(tmp_path / "run", trainer, open_dataset(people)).save()
+    assert {name: module.training for name, module in trainer.model.named_modules()} == before
 
 
 @pytest.mark.long
