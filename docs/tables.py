@@ -241,7 +241,7 @@ def _searches(work: Path) -> Rows:
                 "layers in float": trial["in_float"],
                 "INT8, % of MACs": 100 * trial["share"],
                 "cosine": [trial[each] for each in ("cosine_min", "cosine_p1", "cosine_mean")],
-                "mAP lost": None if trial["map_lost"] is None else 100 * trial["map_lost"],
+                "mAP lost": _interval(trial["map_lost"]) if trial["map_lost"] else None,
                 "verdict": trial["verdict"].replace("_", " "),
             }
     return found
@@ -508,15 +508,20 @@ def _residuals(work: Path) -> Rows:
         (engine,) = (each for each in report["engines"] if each["path"].endswith("_int8.engine"))
         model = {"model": "OSNet x0.25, MSMT17"} if name == "off" else {}
         row = {**model, "skip inputs": title, "mAP lost": _interval(file["lost"]["mAP"])}
-        found[f"osnet-{name}"] = row | _kernels(engine)
+        found[f"osnet-{name}"] = row | _engine_kernels(engine)
     for arch, model in (("resnet50_bot", "ResNet50 (BoT)"), ("mobilenetv3_large", "MobileNetV3-Large")):
         for title, engine in _random_engines(arch, work):
-            found[f"{arch}-{title}"] = {"model": model, "skip inputs": title, "mAP lost": None, **_kernels(engine)}
+            found[f"{arch}-{title}"] = {
+                "model": model,
+                "skip inputs": title,
+                "mAP lost": None,
+                **_engine_kernels(engine),
+            }
             model = ""
     return found
 
 
-def _kernels(engine: Mapping[str, Any]) -> dict[str, int]:
+def _engine_kernels(engine: Mapping[str, Any]) -> dict[str, int]:
     """Of `Built.to_dict`: kernels that read INT8, those that write it, all kernels, and those that write FP32."""
     return {
         "INT8 kernels": engine["reads"]["Int8"],

@@ -113,8 +113,7 @@ def _int8_written(
     def judge(one: Int8Plan) -> Judgement:
         row = rows[one.kept] = write(one)
         is_lossy = isinstance(row.refused, TooLossyError) or bool(row.lost and not row.lost.holds)
-        lost = row.lost.mAP.mean if row.lost else None
-        return Judgement(str(row.refused or ""), is_lossy, row.parity, lost)
+        return Judgement(str(row.refused or ""), is_lossy, row.parity, row.lost.mAP if row.lost else None)
 
     limits = plan.checks.limits()["int8"]
     layers = search_layers(source.graph, int8, source.crops, source.reference, limits, judge)

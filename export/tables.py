@@ -75,7 +75,7 @@ def search_table(file: Exported, layers: Int8Layers) -> Table:
     titles = ("% of MACs\nin INT8", *_COSINES, "mAP\nlost", "\nverdict")
     table = _table(f"layers in float; {layers.cost()}", [file.path], titles, first="layers\nin float")
     for trial in layers.trials:
-        lost = "-" if trial.map_lost is None else f"{100 * trial.map_lost:.2f}"
+        lost = "-" if trial.map_lost is None else f"{100 * trial.map_lost.mean:.2f}"
         cells = [f"{cosine:.5f}" for cosine in (trial.cosine_min, trial.cosine_p1, trial.cosine_mean)]
         table.add_row(str(trial.in_float), f"{100 * trial.share:.0f}", *cells, lost, trial.verdict)
     return table

@@ -55,12 +55,24 @@ class TrainingData:
             batches = balanced_batches(labels, self.domains[self.usable], *size, rng)
         else:
             batches = pk_batches(labels, *size, rng)
-        return [self.usable[batch] for batch in batches]
+        return [self.usable[batch] for batch in batches[: config.max_batches or None]]
 
-    def with_teacher(self, teacher: Engine, dataset: Dataset, folder: Path, world: World) -> TrainingData:
-        """The same with the teacher's embeddings of the training crops, computed once and kept in ``folder``."""
+    def with_teacher(
+        self, teacher: Engine, dataset: Dataset, folder: Path, world: World, width: int | None = None
+    ) -> TrainingData:
+        """The same with the teacher's embeddings of the training crops, computed once and kept in ``folder``.
+
+        Raises InputError where they are not as wide as ``width``.
+        """
         with world.main_first():
+            if width is not None:
+                _require_width(teacher, width)
             return replace(self, teacher_embeddings=_teacher_embeddings(teacher, dataset, folder))
+
+    def spread(self, count: int, device: torch.device) -> Tensor:
+        """At most ``count`` crops, evenly spread over the usable ones: uint8 [B, H, W, 3] on ``device``."""
+        places = np.unique(np.linspace(0, len(self.usable) - 1, count).astype(int))
+        return self.gather(self.usable[places], device)[0]
 
     def gather(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """The crops uint8 [B, H, W, 3], labels int64 [B] and teacher's embeddings [B, T] of ``rows``, on ``device``."""
@@ -89,7 +101,7 @@ def identities_of(dataset: Dataset, config: TrainConfig, *, has_teacher: bool = 
         raise InputError(
             f"the crops in {dataset.root} have no labels: distil a teacher (--recipe distill --teacher FILE)"
         )
-    if not labels_read and not (has_teacher and config.distill_weight):
+    if not labels_read and not (has_teacher and (config.distill_weight or config.embedding_weight)):
         raise InputError("every loss has weight 0: give one a weight, or a teacher")
     return int(labels_of(dataset).max()) + 1
 
@@ -139,6 +151,16 @@ def _usable_rows(crops: DecodedCrops, dataset: Dataset, limit: int) -> NDArray[n
     for reason in bad.values():
         logger.warning("left out: %s", reason)
     return np.setdiff1d(np.arange(len(crops.images)), list(bad)).astype(np.int64)
+
+
+def _require_width(teacher: Engine, width: int) -> None:
+    with teacher:  # an ONNX file says what it is once it is open
+        own = teacher.card.embedding_dim
+    if own != width:
+        raise InputError(
+            f"the teacher embeds in {own} values and this model in {width}: learn its similarities instead "
+            "(embedding_weight = 0 and distill_weight = 1 in --config, config=), or give another --teacher (teacher=)"
+        )
 
 
 def _teacher_embeddings(teacher: Engine, dataset: Dataset, folder: Path) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shlex
 import signal
@@ -20,15 +21,21 @@ from reid_edge.data.datasets import Dataset
 from reid_edge.engines.base import Engine
 from reid_edge.errors import Stopped
 from reid_edge.scoring.evaluation import evaluate
-from reid_edge.training.batches.augment import augment
+from reid_edge.training.batches.augment import augment, normalised
 from reid_edge.training.models.reid_model import Features
 from reid_edge.training.models.torch_engine import TorchEngine
 from reid_edge.training.recipe.config import TrainConfig
-from reid_edge.training.recipe.losses import batch_hard_triplet, similarity_distillation, smoothed_cross_entropy
+from reid_edge.training.recipe.losses import (
+    batch_hard_triplet,
+    embedding_distillation,
+    similarity_distillation,
+    smoothed_cross_entropy,
+)
 from reid_edge.training.recipe.schedule import lr_factor
 
 from .data import TrainingData, identities_of, prepare_data
 from .parallel import world
+from .qat_bias import correct_biases
 from .run_folder import RunFolder
 from .run_record import RunRecord
 from .signals import stop_on_signal
@@ -37,6 +44,9 @@ from .trainer import Trainer
 __all__ = ["train", "train_one_epoch", "train_step"]
 
 logger = logging.getLogger(__name__)
+
+_BIAS_CROPS = 256
+"""As many as `export.int8.bias` measures on."""
 
 
 def train(
@@ -60,9 +70,10 @@ def train(
     run continues from it and reaches the weights that an uninterrupted one reaches (bit for bit on one CPU with the
     same number of threads); over more epochs than it had, its schedule is stretched to their number. Every
     ``eval_every`` epochs and after the last, the model is evaluated on the query and gallery crops; the scores select
-    nothing. A run that is refused leaves nothing in ``out``. ``teacher`` adds `losses.similarity_distillation`; its
-    embeddings of the training crops are computed once, without augmentation. ``quantization`` (the activation ranges of
-    a `ModelCard`) adds INT8 fake quantisation. Up to ``max_bad_crops`` unreadable crops are logged and left out.
+    nothing. A run that is refused leaves nothing in ``out``. ``teacher`` adds `losses.similarity_distillation` or
+    `losses.embedding_distillation`; its embeddings of the training crops are computed once, without augmentation.
+    ``quantization`` (the activation ranges of a `ModelCard`) adds INT8 fake quantisation, and biases start corrected
+    for it (`qat_bias`). Up to ``max_bad_crops`` unreadable crops are logged and left out.
 
     Raises InputError (a used ``out``, one that another process trains in, other settings than the run that is resumed),
     DatasetError, ModelError, GateError when a loss or a weight is not finite, and Stopped on SIGTERM and ctrl-C, after
@@ -75,6 +86,8 @@ def train(
         folder = RunFolder(out, trainer, dataset)
         with folder.locked():
             folder.load(weights, resume=resume)
+            # A run that goes on has its biases corrected, and trained.
+            exact = copy.deepcopy(trainer.model) if quantization and not trainer.quantization else None
             trainer.fake_quantize(trainer.quantization or quantization or {})
             trainer.choose_precision()
             if trainer.epoch == config.epochs:
@@ -85,7 +98,12 @@ def train(
                 return folder.write_model()
             data = prepare_data(dataset, trainer, max_bad_crops=max_bad_crops)
             if teacher is not None:
-                data = data.with_teacher(teacher, dataset, folder.out, processes)
+                width = trainer.model.embedding_dim if config.embedding_weight else None
+                data = data.with_teacher(teacher, dataset, folder.out, processes, width)
+            if exact is not None:
+                with phase("correcting biases for INT8"):
+                    images = normalised(data.spread(_BIAS_CROPS, trainer.device))
+                    correct_biases(trainer.model, exact, images, processes)
             return _train_in(folder, trainer, data, dataset, eval_every, record)
 
 
@@ -206,10 +224,13 @@ def weighted_losses(trainer: Trainer, features: Features, labels: Tensor, teache
         losses["triplet"] = config.triplet_weight * batch_hard_triplet(feature, labels, config.triplet_margin)
     if config.center_weight:
         losses["center"] = config.center_weight * trainer.centers(feature, labels)
-    if teacher is not None and config.distill_weight:
+    if teacher is not None:
         student, teacher = world.all_gather(features.embedding.float()), world.all_gather(teacher)
-        divergence = similarity_distillation(student, teacher, config.distill_temperature)
-        losses["distill"] = config.distill_weight * divergence
+        if config.distill_weight:
+            divergence = similarity_distillation(student, teacher, config.distill_temperature)
+            losses["distill"] = config.distill_weight * divergence
+        if config.embedding_weight:
+            losses["embedding"] = config.embedding_weight * embedding_distillation(student, teacher)
     return losses
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
 from reid_edge.core.progress import track
+from reid_edge.errors import ModelError
 from reid_edge.export.graph.graph import Array, Graph, finish, set_nodes
-from reid_edge.export.graph.session import open_session
+from reid_edge.export.graph.session import open_session, require_memory
 from reid_edge.export.parity.structure import largest_correction
 
 __all__ = ["CORRECTED", "bias_corrected", "mean_errors"]
@@ -39,11 +40,13 @@ def mean_errors(
     """What rounding adds to each output channel on average, float64 [C] by the bias of each layer.
 
     ``int8`` is the FP32 ``graph`` with Q/DQ pairs. Each of its layers reads the FP32 values of uint8 ``images``
-    [N, H, W, 3], of which at most 256 are taken, evenly spread. Layers without a bias of their own are left out.
+    [N, H, W, 3], of which at most 256 are taken, evenly spread. Layers without a bias of their own are left out. Raises
+    ModelError where an error is not finite, or where the outputs take more memory than there may be.
     """
     pairs = _layers_in_both(graph, int8)
     if not pairs:
         return {}
+    require_memory(graph, (node.output[0] for node in pairs.values()), _BATCH)
     session = open_session(_side_by_side(graph, int8, pairs), threads)
     images = images[np.unique(np.linspace(0, len(images) - 1, _CROPS).astype(int))]
     sums = {bias: np.zeros(graph.constants[bias].shape, np.float64) for bias in pairs}
@@ -51,6 +54,11 @@ def mean_errors(
     for start in track(range(0, len(images), _BATCH), "measuring what rounding adds on average"):
         arrays = session.run(names, {"images": images[start : start + _BATCH]})
         for bias, error in zip(pairs, arrays, strict=True):
+            if not np.isfinite(error).all():
+                raise ModelError(
+                    f"what rounding adds to {pairs[bias].output[0]!r} is not finite on these crops: the FP32 model's "
+                    "values are at the end of what float32 holds; train or import it again"
+                )
             sums[bias] += error.mean(axis=tuple(range(2, error.ndim)), dtype=np.float64).sum(axis=0)
     return {bias: total / len(images) for bias, total in sums.items()}
 

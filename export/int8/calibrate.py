@@ -22,7 +22,7 @@ from reid_edge.core.names import require_name
 from reid_edge.core.progress import track
 from reid_edge.errors import DatasetError, ModelError
 from reid_edge.export.graph.graph import Graph
-from reid_edge.export.graph.session import open_session
+from reid_edge.export.graph.session import open_session, require_memory
 
 from .crops import NO_CROPS, CalibrationCrops
 from .histogram import BINS, METHODS, PERCENTILE, histogram_of, peak_range
@@ -68,17 +68,22 @@ def calibrated_ranges(
 def ranges_over(
     graph: Graph, images: NDArray[np.uint8], method: str = "mse", threads: int | None = None
 ) -> dict[str, float]:
-    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache."""
+    """Like `calibrated_ranges`, on uint8 [N, H, W, 3] as the model takes them, without the cache.
+
+    Also raises ModelError for a graph whose activations take more memory than there may be.
+    """
     _check_method(method)
     values = measured_values(graph)
     if not values:
         raise ModelError("this model has no convolution or matrix product to quantise: leave --int8 (precisions=) out")
+    require_memory(graph, values, _BATCH)
     session = open_session(graph.with_outputs(values), threads)
     peaks = dict.fromkeys(values, 0.0)
     for name, array in _activations(session, values, images, "finding the largest magnitudes"):
-        peaks[name] = max(peaks[name], float(array.max()), -float(array.min()))
-        if not math.isfinite(peaks[name]) or np.isnan(array.sum()):
+        largest = float(np.abs(array).max())  # NaN where one is
+        if not math.isfinite(largest):
             raise ModelError(f"value {name!r} of the FP32 model is not finite on these crops: train or import it again")
+        peaks[name] = max(peaks[name], largest)
     range_of = METHODS[method]
     if range_of is peak_range:
         return peaks  # no histogram is needed

@@ -8,6 +8,7 @@ from typing import Any
 
 from reid_edge.export.graph.graph import Graph
 from reid_edge.export.graph.macs import node_macs
+from reid_edge.scoring.bootstrap import PairedLoss
 
 from .layers import depthwise_layers, gate_layers, thin_layers
 from .plan import Int8Plan
@@ -25,7 +26,7 @@ LOSES_ALONE = "as the only layer in INT8, a mean cosine of"
 class Trial:
     """One set of layers in float: how many, the share of MACs in INT8, the cosines with FP32, mAP lost, the verdict.
 
-    ``map_lost``, a fraction, is None where the file was not scored. ``verdict`` is "passed", "agrees" (not written),
+    ``map_lost``, fractions, is None where the file was not scored. ``verdict`` is "passed", "agrees" (not written),
     "not written" or the figures outside their limits.
     """
 
@@ -34,7 +35,7 @@ class Trial:
     cosine_min: float
     cosine_p1: float
     cosine_mean: float
-    map_lost: float | None
+    map_lost: PairedLoss | None
     verdict: str
 
 

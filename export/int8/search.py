@@ -10,6 +10,10 @@
    Where it is refused, by its scores say, files with 1, 3, 7, ... more layers in float are judged until one passes,
    and bisection goes on below that one.
 
+Ranking blocks instead of layers, and bisection within the last block, takes 40 passes over crops instead of 69, and
+leaves a worse file: the demonstration's model has 77 % of its multiply-accumulates in INT8 instead of 81 %, and loses
+more mAP. Layers that lose little go to float with the block that they are in.
+
 Bisection takes it that more layers in float lose less. Where errors cancel that is not so, and a set with one layer
 fewer might pass too; what is found has passed every gate in any case.
 """
@@ -29,6 +33,7 @@ from reid_edge.export.graph.session import embed_graph
 from reid_edge.export.parity.compare import Comparison, compare
 from reid_edge.export.parity.gate import outside
 from reid_edge.export.parity.limits import Thresholds
+from reid_edge.scoring.bootstrap import PairedLoss
 
 from .convert import rounded
 from .in_float import HALF, LOSES_ALONE, Int8Layers, Shares, Trial, reasons
@@ -51,14 +56,14 @@ _RANKING_CROPS = 64
 class Judgement:
     """What writing a file with some layers in float came to.
 
-    ``agreement`` and ``map_lost`` (a fraction) are None where they were not reached. ``is_lossy`` says that rounding
+    ``agreement`` and ``map_lost`` (fractions) are None where they were not reached. ``is_lossy`` says that rounding
     cost too much, so that more layers in float may pass; other refusals would stay.
     """
 
     refused: str
     is_lossy: bool
     agreement: Comparison | None = None
-    map_lost: float | None = None
+    map_lost: PairedLoss | None = None
 
 
 Judge = Callable[[Int8Plan], Judgement]

@@ -58,11 +58,16 @@ def written_whole(path: Path | str, *, private: bool = False) -> Iterator[Path]:
     Missing parent folders are made. A reader of ``path`` sees the old content or the new, never a part, also when
     the writer is interrupted by a full disk, ctrl-C or a kill. A symbolic link stays, and its target is replaced. A
     device, a pipe or ``/dev/stdout`` is not replaced: the content is written to it at the end. A file that was there
-    keeps its permissions; a new one gets the usual ones, or with ``private`` those for its owner alone (0600).
+    keeps its permissions; a new one gets the usual ones, or with ``private`` those for its owner alone (0600). A
+    ``path`` that is itself such a temporary one is written in place: a file renamed over it would not hold its lock,
+    and another process would take it for a leftover.
 
     Raises InputError for a folder or a loop of links.
     """
     path = _link_target(Path(path))
+    if _TEMPORARY in path.name:
+        yield path
+        return
     if _is_stream(path):
         with scratch_folder() as scratch:
             yield scratch / path.name

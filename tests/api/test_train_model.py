@@ -87,13 +87,24 @@ def test_quantisation_aware_training_needs_no_labels_and_keeps_its_ranges(
 ) -> None:
     few = {"identities_per_batch": 8}
     tuned = train_model(people, tmp_path / "tuned", start=StartFrom(qat=first.model), epochs=1, settings=few, run=QUIET)
-    assert [set(report.losses) for report in tuned.history] == [{"distill"}]
+    assert [set(report.losses) for report in tuned.history] == [{"embedding"}]
     assert "then trained for it" in tuned.card.quantization["note"]
     ranges = tuned.card.quantization["layers"]
     assert all(name.startswith(("backbone.", "fc.")) for name in ranges) and min(map(min, ranges.values())) >= 0
     before, after = (load_checkpoint(report.model).model for report in (first, tuned))
     assert all(torch.equal(before[name], after[name]) for name in before if "running" in name)
     assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+    with pytest.raises(InputError, match="embeds in 512 values and this model in 2048: learn its similarities instead"):
+        train_model(
+            people,
+            tmp_path / "wider",
+            arch="resnet50_bot",
+            epochs=1,
+            settings={**SMALL, "embedding_weight": 1.0},
+            teacher=Teacher(model=first.model),
+            run=QUIET,
+        )
+    assert not (tmp_path / "wider").exists()
 
 
 def test_a_teacher_and_two_data_sets(people: Path, first: TrainReport, tmp_path: Path) -> None:

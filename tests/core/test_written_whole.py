@@ -150,6 +150,15 @@ def test_a_killed_run_s_files_go_with_the_next_write_and_a_running_one_s_stay(tm
     assert _names(tmp_path) == ["other"]
 
 
+def test_what_is_written_twice_before_it_has_its_name_stays_its_writer_s(tmp_path: Path) -> None:
+    """An exported file is written, checked for minutes and renamed, while another export writes into the folder."""
+    with written_whole(tmp_path / "a") as beside:
+        _write(beside, "a")
+        _write(tmp_path / "b", "b")
+        assert beside.read_text() == "a", "another writer took it for a leftover"
+    assert _names(tmp_path) == ["a", "b"] and (tmp_path / "a").read_text() == "a"
+
+
 def test_another_host_s_files_stay_for_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as there:
         there.setattr(files, "_HOST", "ffffffff")

@@ -19,6 +19,7 @@ from helpers.streams_network import STREAMS_CARD, streams_network  # noqa: E402
 from reid_edge.api.export_model import export_model  # noqa: E402
 from reid_edge.card import ModelCard  # noqa: E402
 from reid_edge.cli import main  # noqa: E402
+from reid_edge.data.datasets import open_dataset  # noqa: E402
 from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.engines.onnxruntime import OnnxEngine  # noqa: E402
 from reid_edge.errors import InputError, ModelError  # noqa: E402
@@ -26,6 +27,7 @@ from reid_edge.export.graph.from_torch import onnx_from_model  # noqa: E402
 from reid_edge.export.graph.graph import Graph  # noqa: E402
 from reid_edge.export.graph.io import read_graph, write_onnx  # noqa: E402
 from reid_edge.export.graph.merge_streams import FORMS, merge_streams  # noqa: E402
+from reid_edge.export.int8.bias import mean_errors  # noqa: E402
 from reid_edge.export.int8.calibrate import ranges_over  # noqa: E402
 from reid_edge.export.int8.convert import int8_from_fp32, trained_ranges  # noqa: E402
 from reid_edge.export.int8.plan import Int8Options, plan_int8  # noqa: E402
@@ -33,6 +35,7 @@ from reid_edge.export.int8.qdq import quantized  # noqa: E402
 from reid_edge.export.int8.residuals import residual_adds  # noqa: E402
 from reid_edge.export.parity.crops import parity_crops  # noqa: E402
 from reid_edge.export.parity.limits import Checks  # noqa: E402
+from reid_edge.training.batches.augment import normalised  # noqa: E402
 from reid_edge.training.loop import train_step  # noqa: E402
 from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_model  # noqa: E402
 from reid_edge.training.models.registry import build_model  # noqa: E402
@@ -40,7 +43,9 @@ from reid_edge.training.models.reid_model import ReidModel  # noqa: E402
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
 from reid_edge.training.options import StartFrom  # noqa: E402
 from reid_edge.training.qat import activation_ranges, add_fake_quantisation, residual_ranges  # noqa: E402
+from reid_edge.training.qat_bias import correct_biases  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
+from reid_edge.training.run_folder import RunFolder  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 
@@ -242,9 +247,45 @@ def test_batch_norm_keeps_its_statistics() -> None:
     trainer.begin_epoch()
     assert trainer.model.training
     trainer.set_learning_rate(1.0)
-    losses = train_step(trainer, torch.randn(4, 3, 64, 32), torch.arange(4), torch.randn(4, 8))
-    assert set(losses) == {"distill"}
+    losses = train_step(trainer, torch.randn(4, 3, 64, 32), torch.arange(4), torch.randn(4, 512))
+    assert set(losses) == {"embedding"}
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_buffers())
+
+
+def test_training_starts_with_the_biases_that_calibration_corrects(
+    osnet: tuple[ReidModel, ModelCard, Graph], people: Path
+) -> None:
+    """What leaves a batch norm is shifted as `export.int8.bias` measures it on the graph, where the two are folded."""
+    model, card, fp32 = osnet
+    crops = parity_crops(card, people, count=12)  # a whole batch and a part of one
+    ranges = {name: 0.5 * amax for name, amax in ranges_over(fp32, crops, "minmax").items()}
+    names = ("backbone.conv1.conv", "backbone.conv2.0.conv1.conv", "backbone.conv2.0.downsample.conv", "fc.0")
+    errors = mean_errors(fp32, quantized(fp32, ranges, set(fp32.layers) - set(names)), crops)
+    nodes = {name: fp32.layers[name][0] for name in names}
+    rounded = copy.deepcopy(model)
+    add_fake_quantisation(rounded, {name: [ranges[node.input[0]]] for name, node in nodes.items()})
+    before = {
+        name: norm.bias.detach().clone() for name, norm in rounded.named_modules() if hasattr(norm, "running_mean")
+    }
+    correct_biases(rounded, model, normalised(torch.from_numpy(crops)))
+    norms = [f"{name.removesuffix('.conv')}.bn" for name in names[:3]] + ["fc.1"]
+    for name, norm in zip(names, norms, strict=True):
+        moved = before[norm] - rounded.get_submodule(norm).bias.detach()
+        assert moved.abs().max() > 1e-3, "nothing to correct"
+        np.testing.assert_allclose(moved, errors[nodes[name].input[2]], atol=1e-4)
+    others = set(before) - set(norms)
+    assert all(torch.equal(rounded.get_submodule(name).bias, before[name]) for name in others), "a shift was passed on"
+    assert embedded(model, card, crops[:1]).shape == (1, 512), "the exact model keeps a hook"
+
+
+def test_batch_norm_stays_frozen_where_a_run_saves_within_an_epoch(people: Path, tmp_path: Path) -> None:
+    """A checkpoint's card counts multiply-accumulates, for which the model embeds a crop in evaluation mode."""
+    trainer = Trainer(recipe_for("osnet_x0_25", recipe="qat"), identities=4, device="cpu")
+    trainer.begin_epoch()
+    before = {name: module.training for name, module in trainer.model.named_modules()}
+    assert len(set(before.values())) == 2
+    RunFolder(tmp_path / "run", trainer, open_dataset(people)).save()
+    assert {name: module.training for name, module in trainer.model.named_modules()} == before
 
 
 @pytest.mark.long

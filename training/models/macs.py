@@ -22,7 +22,8 @@ def count_macs(model: ReidModel, input_hw: tuple[int, int] = (256, 128)) -> int:
     """Count multiply-accumulates of convolutions and linear layers for one crop of (height, width) pixels.
 
     Batch norm, activations, pooling, the L2 norm and the classifier are left out, as in the literature.
-    The model embeds one crop on the device of its weights, and is left as it was.
+    The model embeds one crop on the device of its weights, and is left as it was: each of its modules is, since batch
+    norm may be frozen in a model that trains.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     total = 0
@@ -33,12 +34,13 @@ def count_macs(model: ReidModel, input_hw: tuple[int, int] = (256, 128)) -> int:
         total += output.numel() * layer.weight[0].numel()  # an output is one dot product with a filter
 
     hooks = [layer.register_forward_hook(add) for layer in layers]
-    was_training = model.training
+    were_training = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, *input_hw, device=next(model.parameters()).device))
     finally:
-        model.train(was_training)
+        for module, training in were_training.items():
+            module.training = training
         for hook in hooks:
             hook.remove()
     return total

@@ -32,6 +32,7 @@ _BOUNDS = {
     "seed": "[0, 4294967295]",
     "identities_per_batch": "[2, 65536]",
     "crops_per_identity": "[1, 65536]",
+    "max_batches": "[0, 1000000000]",
     "input_hw": "[32, 2048]",
     "flip": "[0, 1]",
     "pad": "[0, 1024]",
@@ -54,6 +55,7 @@ _BOUNDS = {
     "center_learning_rate": "[0, 1e6]",
     "distill_weight": "[0, 1e6]",
     "distill_temperature": "(0, 1e6]",
+    "embedding_weight": "[0, 1e6]",
 }
 """Where each number must lie; of a list, each of its numbers."""
 
@@ -100,6 +102,7 @@ class TrainConfig:
     identities_per_batch: int = _setting(16, "P, over all processes", heading="batches")
     crops_per_identity: int = _setting(4, "K")
     balance_domains: bool = _setting(False, "as many identities of each data set in a batch, where there are several")
+    max_batches: int = _setting(0, "batches of an epoch at most; 0: as many as the crops make")
     input_hw: tuple[int, int] = _setting((256, 128), "height and width", heading="images")
     resize: str = _setting("opencv", "opencv, pillow-bilinear or opencv-fast")
     flip: float = _setting(0.5, "probability of a horizontal flip")
@@ -137,6 +140,9 @@ class TrainConfig:
         1.0, "weight of the distillation of a teacher's similarities, where there is a teacher"
     )
     distill_temperature: float = _setting(0.1, "of the softmax over cosine similarities in it")
+    embedding_weight: float = _setting(
+        0.0, "weight of the cosine distance to a teacher's own embedding, which must be as wide"
+    )
 
     def __post_init__(self) -> None:
         require = self._require

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 __all__ = [
     "CenterLoss",
     "batch_hard_triplet",
+    "embedding_distillation",
     "pairwise_euclidean",
     "similarity_distillation",
     "smoothed_cross_entropy",
@@ -64,6 +65,17 @@ class CenterLoss(nn.Module):
         """Divide the centers' gradient by ``weight``, so that the small weight acts on the features alone."""
         if self.centers.grad is not None and weight > 0:
             self.centers.grad /= weight
+
+
+def embedding_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over the batch of 1 - cos(student, teacher), each crop with its own: [N, D] and [N, D] -> scalar.
+
+    Unlike `similarity_distillation` it also holds what all crops share, and needs embeddings of the same space.
+
+    >>> embedding_distillation(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])).item()
+    0.39999...
+    """
+    return (1 - F.cosine_similarity(student.float(), teacher.detach().float(), dim=1)).mean()
 
 
 def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 from helpers.small_network import CARD, Array, images_of, network, run
 from onnx import numpy_helper
 
-from reid_edge.errors import GateError
+from reid_edge.errors import GateError, ModelError
 from reid_edge.export.graph.graph import Graph, finish
 from reid_edge.export.int8.bias import bias_corrected, mean_errors
 from reid_edge.export.int8.calibrate import ranges_over
@@ -54,6 +54,15 @@ def test_the_mean_of_each_channel_is_right_again(weights: dict[str, Array]) -> N
     means = [_means(each, "map1", images) for each in (graph, int8, again)]
     np.testing.assert_allclose(means[1] - means[0], errors[CONV1], atol=1e-4)
     np.testing.assert_allclose(means[2], means[0], atol=1e-4)
+
+
+def test_errors_that_are_not_finite_are_refused(weights: dict[str, Array]) -> None:
+    """Outputs at the end of float32: calibration reads inputs alone."""
+    weights[FC.replace("bias", "weight")] *= 1e38
+    graph, images = network(weights), images_of(4)
+    int8 = quantized(graph, ranges_over(graph, images, "mse", 1))
+    with pytest.raises(ModelError, match="what rounding adds to 'feature' is not finite on these crops"):
+        mean_errors(graph, int8, images, 1)
 
 
 def _means(graph: Graph, value: str, images: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from helpers.small_network import CARD, Array, images_of, network
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from reid_edge.card import ModelCard
 from reid_edge.data.datasets import open_dataset
@@ -58,6 +58,34 @@ def test_a_model_that_overflows_is_refused_by_value(weights: dict[str, Array]) -
     weights["model.backbone.block.0.depthwise.weight"][:] = 3e38
     with pytest.raises(ModelError, match="value 'gated' of the FP32 model is not finite"):
         ranges_over(network(weights), images_of(), "minmax", 1)
+
+
+def test_one_value_that_is_no_number_is_seen(weights: dict[str, Array]) -> None:
+    """Zero times infinity in a single place of a map, with larger numbers in other batches."""
+    graph = network(weights)
+    graph.model.graph.node[4].op_type = "Log"  # of negative numbers
+    with pytest.raises(ModelError, match="is not finite"):
+        ranges_over(Graph(graph.model), images_of(), "mse", 1)
+
+
+def test_sums_beyond_float32_are_no_matter_of_calibration(weights: dict[str, Array]) -> None:
+    """Each number of the map is finite, their sum is not."""
+    weights["model.backbone.block.0.depthwise.weight"][:] *= 1e36
+    weights["model.backbone.block.1.conv.weight"][:] /= 1e36
+    assert 1e36 < ranges_over(network(weights), images_of(8), "minmax", 1)["gated"] < 3e38
+
+
+def test_activations_of_any_size_are_bounded_before_they_are_computed(weights: dict[str, Array]) -> None:
+    """One Resize makes a map of 2.2 TB, which a convolution reads and writes: refused by its shape."""
+    graph = network(weights)
+    nodes = graph.model.graph.node
+    place = next(i for i, node in enumerate(nodes) if node.name == "c3")
+    sizes = numpy_helper.from_array(np.array([1, 4, 2**17, 2**18], np.int64), "sizes")
+    graph.model.graph.initializer.append(sizes)
+    nodes.insert(place, helper.make_node("Resize", ["relu1", "", "", "sizes"], ["huge"], name="huge"))
+    nodes[place + 1].input[0] = "huge"
+    with pytest.raises(ModelError, match=r"take 4398 GB for 4 crops \(at most 9\), 'huge' the largest"):
+        ranges_over(Graph(graph.model), images_of(1), "minmax", 1)
 
 
 def test_an_unknown_method_is_refused(weights: dict[str, Array]) -> None:

@@ -127,6 +127,8 @@ def test_scores_are_a_gate_of_the_search(planted: Graph, people: Path, tmp_path:
         row, layers = exported(planted, data, tmp_path / "out", {"int8.map_loss": 0})
     written = [trial for trial in layers.trials if trial.map_lost is not None]
     assert written and all(trial.verdict in ("mAP", "passed") for trial in written)
+    assert all(each.map_lost and each.map_lost.low <= each.map_lost.mean <= each.map_lost.high for each in written)
+    assert json.loads(json.dumps(layers.to_dict()))["trials"][layers.trials.index(written[-1])]["map_lost"]["high"] > 0
     assert bool(row.refused) == (written[-1].verdict == "mAP")
 
 

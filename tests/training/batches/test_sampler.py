@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="training tests need the train extra")
+torch = pytest.importorskip("torch", reason="training tests need the train extra")
 
 from reid_edge.errors import InputError  # noqa: E402
 from reid_edge.training.batches.sampler import balanced_batches, pk_batches  # noqa: E402
+from reid_edge.training.data import TrainingData  # noqa: E402
+from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
 
 
 def _labels(counts: list[int]) -> np.ndarray:
@@ -49,6 +51,17 @@ def test_the_generator_decides() -> None:
     first, again, other = (pk_batches(labels, 4, 4, np.random.default_rng(s)) for s in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_an_epoch_of_so_many_batches_begins_as_the_whole_one_and_the_next_has_others() -> None:
+    labels = _labels([8] * 20)
+    data = TrainingData(torch.zeros(len(labels), 1, 1, 3, dtype=torch.uint8), labels, np.arange(len(labels)))
+    whole = TrainConfig("osnet_x0_25", identities_per_batch=4)
+    few = TrainConfig("osnet_x0_25", identities_per_batch=4, max_batches=3)
+    first, second = data.batches(few, 0), data.batches(few, 1)
+    assert len(first) == len(second) == 3 and not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, data.batches(whole, 0)[:3])
+    assert 3 < len(data.batches(whole, 0))
 
 
 def test_market_sized_epochs_have_about_183_batches() -> None:

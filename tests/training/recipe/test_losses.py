@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="training tests need the train extra
 from reid_edge.training.recipe.losses import (  # noqa: E402
     CenterLoss,
     batch_hard_triplet,
+    embedding_distillation,
     pairwise_euclidean,
     similarity_distillation,
     smoothed_cross_entropy,
@@ -86,3 +87,14 @@ def test_similarity_distillation_teaches_the_student_alone() -> None:
     student, teacher = torch.randn(6, 3, requires_grad=True), torch.randn(6, 5, requires_grad=True)
     similarity_distillation(student, teacher).backward()
     assert student.grad is not None and student.grad.abs().sum() > 0 and teacher.grad is None
+
+
+def test_embedding_distillation_worked_by_hand() -> None:
+    """A crop at its place costs nothing however long; one at 60 degrees half, one opposite two."""
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]], requires_grad=True)
+    student = torch.tensor([[9.0, 0.0], [0.5, 0.75**0.5], [0.0, -1.0]], requires_grad=True)
+    found = embedding_distillation(student, teacher)
+    assert found.item() == pytest.approx((0 + 0.5 + 2) / 3)
+    found.backward()
+    assert teacher.grad is None and student.grad is not None
+    assert student.grad[1, 1] > 0 > student.grad[1, 0], "the student is not drawn to its teacher"
