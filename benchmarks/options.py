@@ -54,7 +54,9 @@ class BenchOptions:
                 "turns below 1, and retries or a gallery below 0, measure nothing: give turns=2, retries=1"
             )
         if not self.streams or not all(1 <= each <= _MOST_STREAMS for each in self.streams):
-            raise InputError(f"streams {list(self.streams)} are not from 1 to {_MOST_STREAMS}: give --streams 4")
+            raise InputError(
+                f"streams {list(self.streams)} are not from 1 to {_MOST_STREAMS}: give --streams 4 (streams=)"
+            )
 
     def turn_sizes(self) -> list[tuple[int, float]]:
         """Batches and seconds of each turn, which add up; no more turns than batches.

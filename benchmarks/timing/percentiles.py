@@ -33,7 +33,7 @@ class Percentiles:
     >>> times.p50, times.p90, times.n
     (35.0, 55.0, 6)
     >>> times.bounds
-    {'p50': (10.0, 60.0), 'p90': (20.0, None), 'p99': (40.0, None)}
+    {'p50': (10.0, 60.0), 'p90': (40.0, None), 'p99': (50.0, None)}
     """
 
     p50: float

@@ -190,7 +190,8 @@ def test_misspelt_layouts_and_parts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is a file, not a folder: .*ends in \.csv or \.parquet"):
         open_dataset(tmp_path / MARKET[0])
     public = ("occluded-duke", "dukemtmc", "cuhk03-labeled", "cuhk03-detected", "market1501", "msmt17", "last")
-    assert LAYOUT_NAMES == (*public, "manifest", "person-folders", "person-folders-unsplit", "crops")
+    small = ("cuhk03-classic-labeled", "cuhk03-classic-detected", "cuhk01", "viper", "grid")
+    assert LAYOUT_NAMES == (*public, *small, "manifest", "person-folders", "person-folders-unsplit", "crops")
 
 
 def test_crops_in_a_folder_are_all_images_below_it(tmp_path: Path) -> None:
