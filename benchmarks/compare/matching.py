@@ -67,7 +67,9 @@ def match_models(report: BenchReport) -> Matched:
     (_, base), *others = by_model.items()
     pairs = [(base[key], row) for _, rows in others for key, row in rows.items() if key in base]
     if not pairs:
-        raise InputError("no two models of the report were measured at the same batch: give both the same --batch")
+        raise InputError(
+            "no two models of the report were measured at the same batch: give both the same --batch (batches=)"
+        )
     return Matched(tuple(pairs), (), ())
 
 

@@ -155,7 +155,7 @@ def _history(path: Path) -> list[EpochReport]:
 
 def _settings(folder: Path) -> tuple[dict[str, Any], str]:
     """A run's recipe and a sentence on its data, from ``run.json``; nothing where a run has none."""
-    from reid_edge.training.run_record import read_record
+    from reid_edge.training.runs.record import read_record
 
     record = read_record(folder)
     if record is None:

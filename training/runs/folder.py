@@ -16,10 +16,10 @@ from reid_edge.data.datasets import Dataset
 from reid_edge.errors import InputError
 from reid_edge.training.models.checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
 
-from .curves import TensorBoardLog, draw_curves
-from .history import EpochReport, lengths_of, write_history
-from .run_record import CHECKPOINT_NAME, RECORD_NAME, RunRecord
-from .trainer import Trainer
+from reid_edge.training.curves import TensorBoardLog, draw_curves
+from reid_edge.training.history import EpochReport, lengths_of, write_history
+from .record import CHECKPOINT_NAME, RECORD_NAME, RunRecord
+from reid_edge.training.trainer import Trainer
 
 __all__ = ["HISTORY_NAME", "MODEL_NAME", "RECIPE_NAME", "RunFolder"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from reid_edge.errors import InputError
 from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
 
-from .parallel import World
+from reid_edge.training.parallel import World
 
 __all__ = ["check_processes", "check_settings"]
 

@@ -17,7 +17,7 @@ from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.errors import InputError
 from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig, renamed_settings
 
-from .options import DEFAULT_RUN, RunOptions, StartFrom, Teacher
+from reid_edge.training.options import DEFAULT_RUN, RunOptions, StartFrom, Teacher
 
 __all__ = ["CHECKPOINT_NAME", "RECORD_NAME", "DataRecord", "RunRecord", "RunRequest", "read_record"]
 
