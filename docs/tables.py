@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -213,21 +213,27 @@ def _trained_for_int8(models: Mapping[str, tuple[str, dict[str, str]]]) -> Calla
     """A row for each INT8 file of a model trained for it, and what it loses against the FP32 file before that."""
 
     def rows(work: Path) -> Rows:
-        from reid_edge.api.evaluate import evaluate
-        from reid_edge.export.parity.limits import THRESHOLDS
-        from reid_edge.export.parity.scores import score_loss
         from reid_edge.scoring.test_set import TestSet
 
         found = _precisions({name: ("int8", titles) for name, (_, titles) in models.items()})(work)
         with TestSet.open(work / "market1501-dev") as data:
             for name, (before, _) in models.items():
                 pair = (work / "models" / file for file in (f"{before}_fp32.onnx", f"{name}_int8.onnx"))
-                base, int8 = (evaluate(path, data, threads=1).metrics for path in pair)
-                lost = score_loss(base, int8, THRESHOLDS["int8"]).to_dict()
-                found[f"{name}-int8"] |= {"mAP lost": _interval(lost["mAP"]), "R1 lost": _interval(lost["rank1"])}
+                found[f"{name}-int8"] |= _lost_between(*pair, data)
         return found
 
     return rows
+
+
+def _lost_between(before: Path, after: Path, data: Any) -> dict[str, dict[str, float]]:
+    """What a file loses against another on the same queries, paired by person."""
+    from reid_edge.api.evaluate import evaluate
+    from reid_edge.export.parity.limits import THRESHOLDS
+    from reid_edge.export.parity.scores import score_loss
+
+    base, other = (evaluate(path, data, threads=1).metrics for path in (before, after))
+    lost = score_loss(base, other, THRESHOLDS["int8"]).to_dict()
+    return {"mAP lost": _interval(lost["mAP"]), "R1 lost": _interval(lost["rank1"])}
 
 
 def _searches(work: Path) -> Rows:
@@ -480,6 +486,7 @@ QAT = {
 
 
 QAT_MERGED = {
+    "msmt17-merged-qat": ("msmt17", {"weights": "OSNet x0.25, MSMT17", "precision": "INT8, `gpu-latency`"}),
     "ft-merged-qat": ("ft", {"weights": "OSNet x0.25, fine-tuned", "precision": "INT8, `gpu-latency`"}),
 }
 SEARCHED = {
@@ -487,6 +494,17 @@ SEARCHED = {
     "triplets": "the same, trained with the triplet loss too",
     "hardly": "MobileNetV3-Large, one epoch",
     "r50": "ResNet50 (BoT), one epoch",
+}
+RESIDUALS = {
+    "osnet": ("osnet_x0_25", "OSNet x0.25, MSMT17", "market1501-dev"),
+    "resnet50": ("resnet50_bot", "ResNet50 (BoT)", "market1501-dev"),
+    "mobilenetv3": ("mobilenetv3_large", "MobileNetV3-Large, the demonstration's", "demo/people"),
+}
+SKIPS = {
+    "off": "float (default)",
+    "on": "rounded",
+    "qat-off": "float, trained for it",
+    "qat-on": "rounded, trained for it",
 }
 PERCENTILES = {"largest value of a crop, median": 50, "95th percentile": 95, "99th percentile": 99, "maximum": 100}
 SEARCH = {
@@ -500,63 +518,60 @@ SEARCH = {
 
 
 def _residuals(work: Path) -> Rows:
-    """What rounding the skip input of residual adds costs, and what TensorRT-RTX's kernels write."""
+    """What rounding the skip input of residual adds costs, and what TensorRT-RTX's kernels write.
+
+    What is lost is against the FP32 model before it was trained for INT8.
+    """
     found: Rows = {}
-    for name, title in (("off", "float (default)"), ("on", "rounded")):
-        report = _json(work / f"residuals-osnet-{name}.json")
-        (file,) = (each for each in report["files"] if each["precision"] == "int8")
-        (engine,) = (each for each in report["engines"] if each["path"].endswith("_int8.engine"))
-        model = {"model": "OSNet x0.25, MSMT17"} if name == "off" else {}
-        row = {**model, "skip inputs": title, "mAP lost": _interval(file["lost"]["mAP"])}
-        found[f"osnet-{name}"] = row | _engine_kernels(engine)
-    for arch, model in (("resnet50_bot", "ResNet50 (BoT)"), ("mobilenetv3_large", "MobileNetV3-Large")):
-        for title, engine in _random_engines(arch, work):
-            found[f"{arch}-{title}"] = {
-                "model": model,
-                "skip inputs": title,
-                "mAP lost": None,
-                **_engine_kernels(engine),
-            }
-            model = ""
+    for model, (arch, title, data) in RESIDUALS.items():
+        for kind, skips in SKIPS.items():
+            row: dict[str, Any] = {"model": title, "skip inputs": skips}
+            if (report := work / f"residuals-{model}-{kind}.json").exists():
+                (file,) = (each for each in _json(report)["files"] if each["precision"] == "int8")
+                before = work / "models" / f"residuals-{model}-off_fp32.onnx"
+                trained = kind.startswith("qat")
+                row["mAP lost"] = (
+                    _lost_between(before, work / file["path"], work / data)["mAP lost"]
+                    if trained
+                    else _interval(file["lost"]["mAP"])
+                )
+            row |= {} if kind.startswith("qat") else _written(arch, rounded=kind == "on")
+            if len(row) > 2:
+                found[f"{model}-{kind}"], title = row, ""
     return found
 
 
-def _engine_kernels(engine: Mapping[str, Any]) -> dict[str, int]:
-    """Of `Built.to_dict`: kernels that read INT8, those that write it, all kernels, and those that write FP32."""
-    return {
-        "INT8 kernels": engine["reads"]["Int8"],
-        "of them write INT8": engine["writes"]["Int8"],
-        "all kernels": sum(engine["layers"].values()),
-        "of them write FP32": engine["all_writes"]["Float"],
-    }
+def _written(arch: str, *, rounded: bool) -> dict[str, float]:
+    """What TensorRT-RTX's kernels of an INT8 file write for a crop, with skip inputs in float or ``rounded``.
 
-
-def _random_engines(arch: str, work: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """INT8 engines of random weights, with skip inputs in float and rounded: kernels do not depend on the weights."""
-    import numpy as np
-
-    from reid_edge.export.engines.build import engine_from_onnx
+    Of random weights at 256 x 128: neither kernels nor bytes depend on weights or activation ranges.
+    """
+    from reid_edge.engines.tensorrt_api import Log, layer_lines, load_backend
+    from reid_edge.export.engines.compile import compiled
+    from reid_edge.export.engines.kernels import bytes_written
     from reid_edge.export.engines.options import EngineOptions
     from reid_edge.export.graph.fp16 import fp16_from_fp32
     from reid_edge.export.graph.from_torch import onnx_from_model
-    from reid_edge.export.graph.io import write_onnx
-    from reid_edge.export.int8.calibrate import ranges_over
     from reid_edge.export.int8.layers import default_keep
     from reid_edge.export.int8.qdq import quantized
-    from reid_edge.export.int8.residuals import layers_before_adds
+    from reid_edge.export.int8.residuals import layers_before_adds, measured_values
     from reid_edge.training.models.checkpoint import card_of
     from reid_edge.training.models.registry import build_model
 
     model = build_model(arch)
     card = card_of(model)
     graph = onnx_from_model(model, card)
-    ranges = ranges_over(graph, np.random.default_rng(0).integers(0, 256, (2, 256, 128, 3), dtype=np.uint8), "minmax")
     kept = default_keep(graph)
-    for title, residuals in (("float (default)", ()), ("rounded", layers_before_adds(graph, kept))):
-        path = work / f"{arch}-{title.split()[0]}.onnx"
-        int8 = fp16_from_fp32(quantized(graph, ranges, kept, residuals))
-        write_onnx(int8, card.with_(precision="int8"), path)
-        yield title, engine_from_onnx(path, work, EngineOptions(backend="tensorrt-rtx")).to_dict()
+    skips = layers_before_adds(graph, kept) if rounded else ()
+    int8 = fp16_from_fp32(quantized(graph, dict.fromkeys(measured_values(graph), 1.0), kept, skips))
+    log = Log()
+    compiled(int8.model.SerializeToString(), card, load_backend("tensorrt-rtx"), EngineOptions(), log)
+    written = bytes_written(log.layers())
+    return {
+        "kernels": len(layer_lines(log.layers())),
+        "MB written": sum(written.values()) / 1e6,
+        **{f"{kind} MB": written.get(name, 0) / 1e6 for kind, name in (("FP32", "Float"), ("INT8", "Int8"))},
+    }
 
 
 def _ladder(work: Path) -> Rows:
@@ -803,7 +818,8 @@ TABLES: dict[str, tuple[dict[str, str], Callable[[Path], Rows]]] = {
             "model": "",
             "skip inputs": "",
             "mAP lost": ".2f",
-            **dict.fromkeys(("INT8 kernels", "of them write INT8", "all kernels", "of them write FP32"), "d"),
+            "kernels": "d",
+            **dict.fromkeys(("MB written", "FP32 MB", "INT8 MB"), ".2f"),
         },
         _residuals,
     ),

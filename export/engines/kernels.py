@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -9,10 +11,13 @@ from reid_edge.engines.engine_card import EngineCard
 from reid_edge.engines.tensorrt_api import Backend, Log, layer_lines, load_plan
 from reid_edge.errors import ModelError
 
-__all__ = ["KINDS", "compiled_layers", "kernels_reading", "kernels_writing", "layers_writing"]
+__all__ = ["KINDS", "bytes_written", "compiled_layers", "kernels_reading", "kernels_writing", "layers_writing"]
 
 KINDS = ("Int8", "Half", "Float")
 """TensorRT's names of the types that are counted, from the narrowest."""
+
+_SIZES = {"Bool": 1, "Int8": 1, "UInt8": 1, "FP8": 1, "Half": 2, "BFloat16": 2, "Float": 4, "Int32": 4, "Int64": 8}
+"""Bytes of a number, by TensorRT's name of its type."""
 
 _MULTIPLIES = ("correlation", "conv", "gemm", "matmul", "matrix", "caskconv", "caskgemm", "fc")
 """How TensorRT's names for convolutions, matrix products and what it fuses them into begin."""
@@ -65,6 +70,23 @@ def layers_writing(layers: dict[str, int], kind: str) -> int:
     5
     """
     return sum(n for name, n in layers.items() if _widest(_types(name)[1]) == kind)
+
+
+def bytes_written(text: str, batch: int = 1) -> dict[str, int]:
+    """The bytes that all layers of a build log write for ``batch`` crops, by type; a free axis is that of the batch.
+
+    What each layer writes goes to memory, and from there to the next.
+
+    >>> line = "Name: c, LayerType: conv, Inputs: [ ], Outputs: [ { Name: y, Dimensions: [-1,2,3], Datatype: Half }]"
+    >>> bytes_written(line, batch=8)
+    {'Half': 96}
+    """
+    found: Counter[str] = Counter()
+    for outputs in re.findall(r"LayerType: [^\n]*?Outputs: \[([^\n]*)", text):
+        for dimensions, kind in re.findall(r"Dimensions: \[([-\d,]*)\][^}]*?Datatype: (\w+)", outputs):
+            axes = [int(axis) for axis in dimensions.split(",") if axis]
+            found[kind] += _SIZES.get(kind, 0) * math.prod(batch if axis < 0 else axis for axis in axes)
+    return dict(found)
 
 
 def _inspected(plan: bytes, backend: Backend, log: Log, card: EngineCard) -> str:
