@@ -36,8 +36,8 @@ from reid_edge.training.recipe.schedule import lr_factor
 from .data import TrainingData, identities_of, prepare_data
 from .parallel import world
 from .qat_bias import correct_biases
-from .runs.folder import RunFolder
-from .runs.record import RunRecord
+from .run_folder import RunFolder
+from .run_record import RunRecord
 from .signals import stop_on_signal
 from .trainer import Trainer
 

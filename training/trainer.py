@@ -21,11 +21,11 @@ from reid_edge.training.recipe.config import TrainConfig
 from reid_edge.training.recipe.losses import CenterLoss
 
 from .history import EpochReport, Progress, history_from
-from .optimizers import MOMENTS, build_optimizer, load_moments, moving_average
 from .parallel import ALONE, World, forward_of, with_synchronised_norms
 from .qat import activation_ranges, add_fake_quantisation, residual_ranges
-from .runs.same import check_processes, check_settings
-from .speed import LossLog, amp_dtype, faster_in_bf16, gains
+from .same_run import check_processes, check_settings
+from .steps.optimizers import MOMENTS, build_optimizer, load_moments, moving_average
+from .steps.speed import LossLog, amp_dtype, faster_in_bf16, gains
 
 __all__ = ["Trainer"]
 

@@ -41,7 +41,8 @@ def check_comparable(old: BenchReport, new: BenchReport, allow: Collection[str])
         ]
         if differ and what not in allow:
             raise InputError(
-                f"the reports differ in {', '.join(differ)}: measure both alike, or compare anyway with --allow {what}"
+                f"the reports differ in {', '.join(differ)}: measure both alike, or "
+                f"compare anyway with --allow {what} (allow=)"
             )
 
 

@@ -147,7 +147,7 @@ def _history(path: Path) -> list[EpochReport]:
             if not all(map(_is_number, numbers)) or any(not 0 <= score <= 1 for score in scores):
                 raise ValueError("its figures are impossible")
     except (TypeError, ValueError, AttributeError, LookupError):
-        raise InputError(f"{path} is damaged: repeat the run's command with --resume, which writes it again") from None
+        raise InputError(f"{path} is damaged: repeat the run with --resume (resume=True)") from None
     if not history:
         raise InputError(f"{path} holds no epoch yet: let the training finish one")
     return history
@@ -155,7 +155,7 @@ def _history(path: Path) -> list[EpochReport]:
 
 def _settings(folder: Path) -> tuple[dict[str, Any], str]:
     """A run's recipe and a sentence on its data, from ``run.json``; nothing where a run has none."""
-    from reid_edge.training.runs.record import read_record
+    from reid_edge.training.run_record import read_record
 
     record = read_record(folder)
     if record is None:

@@ -36,10 +36,10 @@ class PageOptions:
     def check(self) -> None:
         """Raise InputError for options that do not fit together."""
         if not 0 <= self.queries <= _MOST_QUERIES:
-            raise InputError(f"{self.queries} ranked lists make no page: give --queries 0 to {_MOST_QUERIES}")
+            raise InputError(f"{self.queries} ranked lists: give --queries (queries=) 0 to {_MOST_QUERIES}")
         if self.activation_maps < 0:
             raise InputError(
-                f"{self.activation_maps} activation maps cannot be drawn: give --activation-maps 0 or more"
+                f"{self.activation_maps} maps cannot be drawn: give --activation-maps (activation_maps=) 0 or more"
             )
         if self.activation_maps and not self.with_crops:
             raise InputError("activation maps show the crops of people: give --with-crops (with_crops=) too")
@@ -83,7 +83,9 @@ def report(
         )
     source = Path(path)
     if models and source.is_dir():
-        raise InputError("a folder has no ranked lists: leave --model and --data out, or give a file of bench or eval")
+        raise InputError(
+            "a folder has no ranked lists: leave --model and --data out (model=, data=), or give a bench.json"
+        )
     out = Path(html) if html else source / "report.html" if source.is_dir() else source.with_suffix(".html")
     write, distance = page_of(source)
     with phase("the page"):

@@ -15,7 +15,7 @@ from reid_edge.errors import InputError
 from reid_edge.training.history import EpochReport, percentages, read_history
 from reid_edge.training.options import RunOptions, StartFrom, Teacher
 from reid_edge.training.recipe.config import TrainConfig
-from reid_edge.training.runs.record import CHECKPOINT_NAME, RunRecord, RunRequest
+from reid_edge.training.run_record import CHECKPOINT_NAME, RunRecord, RunRequest
 
 from .models import open_model
 from .train_plan import Data, planned_run, recipe_in
@@ -60,7 +60,7 @@ def train_model(
     layout: str | None = None,
     run: RunOptions | None = None,
 ) -> TrainReport:
-    """Train a model on ``data`` into the folder ``out``: ``model.pth``, and what `training.runs.folder` writes.
+    """Train a model on ``data`` into the folder ``out``: ``model.pth``, and what `training.run_folder` writes.
 
     ``data`` is a data set's path in ``layout`` (None: auto-detected) or an open `Dataset`, or several: the model is
     trained on all of them, their identities being different ones, and evaluated on the first. Settings come from
@@ -111,7 +111,7 @@ def _trained(record: RunRecord, datasets: list[Dataset], out: Path, *, resume: b
         from reid_edge.training.loop import train
         from reid_edge.training.models.checkpoint import load_checkpoint
         from reid_edge.training.models.torch_engine import limit_torch_threads
-        from reid_edge.training.runs.folder import HISTORY_NAME
+        from reid_edge.training.run_folder import HISTORY_NAME
 
     config, start, run = record.config, record.start, record.run
     assert run.device and run.eval_every and run.max_bad_crops is not None, "a record has no gaps"

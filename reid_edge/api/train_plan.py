@@ -19,7 +19,7 @@ from reid_edge.training.pretrained.locate import IMAGENET, architecture_of, find
 from reid_edge.training.pretrained.rows import WEIGHTS
 from reid_edge.training.recipe.config import TrainConfig
 from reid_edge.training.recipe.recipes import RECIPES, recipe_for
-from reid_edge.training.runs.record import (
+from reid_edge.training.run_record import (
     CHECKPOINT_NAME,
     RECORD_NAME,
     DataRecord,

@@ -28,8 +28,8 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Run the whole pipeline on drawn people, and show it on one page: draw, train, export, benchmark, rank."""
+    from reid_edge.api.demo.demo import run_demo
     from reid_edge.api.demo.page import next_command
-    from reid_edge.api.demo.run import run_demo
 
     page = run_demo(out, arch=arch, epochs=epochs, seed=seed, program=program_name(), show=show)
     tell("next, your own folder:")

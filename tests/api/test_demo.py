@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reid_edge.api.demo.run import advise_demo, demo_config, run_demo
+from reid_edge.api.demo.demo import advise_demo, demo_config, run_demo
 from reid_edge.errors import InputError, Stopped
-from reid_edge.training.runs.record import RunRecord
+from reid_edge.training.run_record import RunRecord
 
 
 @pytest.mark.long

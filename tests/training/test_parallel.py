@@ -20,7 +20,7 @@ from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.errors import InputError  # noqa: E402
 from reid_edge.training.models.checkpoint import load_checkpoint  # noqa: E402
 from reid_edge.training.parallel import ALONE, World, only_main_logs  # noqa: E402
-from reid_edge.training.runs.folder import CHECKPOINT_NAME  # noqa: E402
+from reid_edge.training.run_folder import CHECKPOINT_NAME  # noqa: E402
 
 
 def _torchrun(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:

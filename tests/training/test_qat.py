@@ -45,7 +45,7 @@ from reid_edge.training.options import StartFrom  # noqa: E402
 from reid_edge.training.qat import activation_ranges, add_fake_quantisation, residual_ranges  # noqa: E402
 from reid_edge.training.qat_bias import correct_biases  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
-from reid_edge.training.runs.folder import RunFolder  # noqa: E402
+from reid_edge.training.run_folder import RunFolder  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 

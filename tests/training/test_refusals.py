@@ -31,7 +31,7 @@ from reid_edge.training.models.registry import build_model  # noqa: E402
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
 from reid_edge.training.parallel import ALONE  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
-from reid_edge.training.runs.folder import CHECKPOINT_NAME  # noqa: E402
+from reid_edge.training.run_folder import CHECKPOINT_NAME  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 TINY = TrainConfig(

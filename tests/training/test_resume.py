@@ -23,7 +23,7 @@ from reid_edge.training.history import read_history  # noqa: E402
 from reid_edge.training.models.checkpoint import load_checkpoint, load_model, save_checkpoint  # noqa: E402
 from reid_edge.training.options import RunOptions, StartFrom, Teacher  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
-from reid_edge.training.runs.record import CHECKPOINT_NAME, RECORD_NAME, RunRequest, read_record  # noqa: E402
+from reid_edge.training.run_record import CHECKPOINT_NAME, RECORD_NAME, RunRequest, read_record  # noqa: E402
 
 SMALL: dict[str, Any] = {"input_hw": (64, 32), "identities_per_batch": 4, "crops_per_identity": 2, "pad": 2}
 ONCE = RunOptions(device="cpu", eval_every=99, threads=1)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="training tests need the train extra
 
 from reid_edge.data.synthetic.dataset import synthesize  # noqa: E402
 from reid_edge.training.models.checkpoint import load_checkpoint  # noqa: E402
-from reid_edge.training.runs.record import CHECKPOINT_NAME, read_record  # noqa: E402
+from reid_edge.training.run_record import CHECKPOINT_NAME, read_record  # noqa: E402
 from reid_edge.training.signals import stop_on_signal  # noqa: E402
 
 

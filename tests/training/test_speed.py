@@ -14,7 +14,7 @@ from reid_edge.training.models.checkpoint import Checkpoint, card_of  # noqa: E4
 from reid_edge.training.models.registry import build_model  # noqa: E402
 from reid_edge.training.parallel import World  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
-from reid_edge.training.speed import LossLog, faster_in_bf16, gains  # noqa: E402
+from reid_edge.training.steps.speed import LossLog, faster_in_bf16, gains  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 TINY = TrainConfig(arch="osnet_x0_25", identities_per_batch=4, crops_per_identity=2, input_hw=(64, 32))
@@ -91,7 +91,7 @@ def test_small_batches_stay_in_float32_unmeasured() -> None:
 
 
 def test_a_measurement_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reid_edge.training.speed._FEWEST_PIXELS", 0)
+    monkeypatch.setattr("reid_edge.training.steps.speed._FEWEST_PIXELS", 0)
     model = build_model("osnet_x0_25").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     ratio = faster_in_bf16(model, 2, (32, 32))

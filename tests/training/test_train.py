@@ -29,7 +29,7 @@ from reid_edge.training.models.checkpoint import card_of, load_checkpoint, load_
 from reid_edge.training.models.torch_engine import TorchEngine  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
-from reid_edge.training.runs.folder import CHECKPOINT_NAME  # noqa: E402
+from reid_edge.training.run_folder import CHECKPOINT_NAME  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 TINY = TrainConfig(

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training tests need the train extra
 from reid_edge.training.loop import train_step  # noqa: E402
 from reid_edge.training.recipe.config import TrainConfig  # noqa: E402
 from reid_edge.training.recipe.recipes import recipe_for  # noqa: E402
-from reid_edge.training.speed import amp_dtype  # noqa: E402
+from reid_edge.training.steps.speed import amp_dtype  # noqa: E402
 from reid_edge.training.trainer import Trainer  # noqa: E402
 
 TINY = TrainConfig(

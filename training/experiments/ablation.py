@@ -30,7 +30,7 @@ from reid_edge.training.models.torch_engine import limit_torch_threads
 from reid_edge.training.options import RunOptions, StartFrom, Teacher
 from reid_edge.training.recipe.config import TrainConfig
 from reid_edge.training.recipe.recipes import RECIPES, recipe_for
-from reid_edge.training.runs.folder import HISTORY_NAME, MODEL_NAME
+from reid_edge.training.run_folder import HISTORY_NAME, MODEL_NAME
 
 __all__ = ["ROWS", "Row", "changed", "full_recipe", "main", "table"]
 

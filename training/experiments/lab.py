@@ -27,7 +27,7 @@ from reid_edge.training.models.checkpoint import load_model
 from reid_edge.training.models.torch_engine import TorchEngine, device_for
 from reid_edge.training.options import RunOptions, StartFrom
 from reid_edge.training.recipe.config import renamed_settings
-from reid_edge.training.runs.folder import MODEL_NAME
+from reid_edge.training.run_folder import MODEL_NAME
 
 from .plan import Job
 

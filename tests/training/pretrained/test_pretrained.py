@@ -25,7 +25,7 @@ from reid_edge.training.pretrained.fetch import FetchError, fetch
 from reid_edge.training.pretrained.locate import architecture_of, cached, find_weights, weights_name
 from reid_edge.training.pretrained.rows import WEIGHTS, PretrainedWeights, imagenet_weights
 from reid_edge.training.recipe.recipes import recipe_for
-from reid_edge.training.runs.record import RunRequest
+from reid_edge.training.run_record import RunRequest
 
 BODY = bytes(range(256)) * 4096  # 1 MB
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reid_edge.errors import InputError
-from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
-
 from reid_edge.training.parallel import World
+from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig
 
 __all__ = ["check_processes", "check_settings"]
 

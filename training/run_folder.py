@@ -14,12 +14,12 @@ from reid_edge.core.locks import locked
 from reid_edge.core.progress import phase
 from reid_edge.data.datasets import Dataset
 from reid_edge.errors import InputError
-from reid_edge.training.models.checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
-
 from reid_edge.training.curves import TensorBoardLog, draw_curves
 from reid_edge.training.history import EpochReport, lengths_of, write_history
-from .record import CHECKPOINT_NAME, RECORD_NAME, RunRecord
+from reid_edge.training.models.checkpoint import Checkpoint, card_of, load_checkpoint, save_checkpoint, start_from
 from reid_edge.training.trainer import Trainer
+
+from .run_record import CHECKPOINT_NAME, RECORD_NAME, RunRecord
 
 __all__ = ["HISTORY_NAME", "MODEL_NAME", "RECIPE_NAME", "RunFolder"]
 

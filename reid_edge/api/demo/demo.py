@@ -115,7 +115,7 @@ def demo_config(arch: str, epochs: int, seed: int) -> TrainConfig:
 
 def _require_same(out: Path, config: TrainConfig) -> None:
     """Raise InputError where ``out`` holds a run with other settings: it would be shown as this one."""
-    from reid_edge.training.runs.record import read_record
+    from reid_edge.training.run_record import read_record
 
     record = read_record(out / "run")
     if record is not None and record.config != config:
@@ -150,7 +150,7 @@ def _train(folder: Path, dataset: Dataset, config: TrainConfig) -> tuple[Evaluat
     """The untrained network's scores, and the history of the run in ``folder``, now finished."""
     from reid_edge.training.history import read_history
     from reid_edge.training.options import RunOptions
-    from reid_edge.training.runs.folder import HISTORY_NAME, MODEL_NAME
+    from reid_edge.training.run_folder import HISTORY_NAME, MODEL_NAME
 
     from reid_edge.api.train_model import train_model
 
@@ -178,7 +178,7 @@ def _untrained(config: TrainConfig, dataset: Dataset) -> Evaluation:
 def _export(out: Path, data: TestSet) -> ExportReport:
     """The files of every precision; only INT8 may be refused."""
     from reid_edge.export.int8.plan import Int8Options
-    from reid_edge.training.runs.folder import MODEL_NAME
+    from reid_edge.training.run_folder import MODEL_NAME
 
     from reid_edge.api.export_model import export_model
 

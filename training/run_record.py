@@ -15,9 +15,8 @@ from typing import Any
 from reid_edge.core.files import require_file, sha256_of, write_text
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.errors import InputError
-from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig, renamed_settings
-
 from reid_edge.training.options import DEFAULT_RUN, RunOptions, StartFrom, Teacher
+from reid_edge.training.recipe.config import SCHEDULE_SETTINGS, TrainConfig, renamed_settings
 
 __all__ = ["CHECKPOINT_NAME", "RECORD_NAME", "DataRecord", "RunRecord", "RunRequest", "read_record"]
 

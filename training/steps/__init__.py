@@ -1,0 +1,1 @@
+"""What a step is made of: optimisers, precision, and when losses are read."""
