@@ -25,27 +25,22 @@ from reid_edge.data.datasets import Dataset
 from reid_edge.data.records import Crop, Split
 from reid_edge.errors import InputError
 
-from .distances import as_embeddings, block_rows, distance_by_name
+from .distances import block_rows
 from .matches import Matches
-from .metrics import Metrics, score
+from .metrics import Metrics
 
 __all__ = [
-    "Labelled",
     "TrialMetrics",
     "TrialRows",
     "crop_ids",
     "mean_of_trials",
     "pooled",
     "protocol_note",
-    "score_by_protocol",
     "single_gallery_shot_cmc",
     "trained_on",
     "trial_rows",
 ]
 
-
-Labelled: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]"
-"""Embeddings [N, D], persons [N] and cameras [N] of some crops."""
 
 TrialRows: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64]]"
 """The rows of a trial's queries and of its gallery."""
@@ -94,31 +89,6 @@ def pooled(dataset: Dataset) -> Dataset:
     gallery = tuple(dict.fromkeys(crop for trial in trials for crop in trial.gallery))
     split = replace(dataset.split, query=query, gallery=gallery)
     return replace(dataset, listing=replace(dataset.listing, split=split))
-
-
-def score_by_protocol(
-    dataset: Dataset,
-    card_says: str,
-    queries: Labelled,
-    gallery: Labelled,
-    *,
-    distance: str = "cosine",
-    progress: bool = False,
-) -> Metrics:
-    """`reid_edge.scoring.metrics.score`, or its mean over the trials of a `pooled` data set.
-
-    ``queries`` and ``gallery`` are the embeddings, persons and cameras of those crops of ``dataset``, in its order;
-    ``card_says`` is the model card's ``trained_on``. Raises InputError as `score` does.
-    """
-    if not (dataset.listing.trials or dataset.single_gallery_shot):
-        return score(*queries, *gallery, distance=distance, progress=progress)
-    count, found = len(queries[1]), []
-    for of_query, of_gallery in trial_rows(dataset, card_says) or (
-        (np.arange(count), count + np.arange(len(gallery[1]))),
-    ):
-        parts = _selected(queries, of_query), _selected(gallery, of_gallery - count)
-        found.append(_score_trial(*parts, distance, dataset.single_gallery_shot))
-    return mean_of_trials(found, dataset.single_gallery_shot)
 
 
 def trial_rows(dataset: Dataset, card_says: str) -> tuple[TrialRows, ...]:
@@ -210,21 +180,6 @@ def _fair_trials(dataset: Dataset, card_says: str) -> tuple[Split, ...]:
     if not trained_on(dataset, card_says):
         return trials
     return tuple(trial for trial in trials if trial.train == trials[0].train)
-
-
-def _selected(labelled: Labelled, rows: NDArray[np.int64]) -> Labelled:
-    embeddings, pids, camids = labelled
-    return embeddings[rows], pids[rows], camids[rows]
-
-
-def _score_trial(queries: Labelled, gallery: Labelled, distance: str, single_gallery_shot: bool) -> Metrics:
-    metrics = score(*queries, *gallery, distance=distance)
-    if not single_gallery_shot:
-        return metrics
-    asked, block = as_embeddings(queries[0]), distance_by_name(distance).against(gallery[0])
-    labels = (*queries[1:], *gallery[1:])
-    cmc = single_gallery_shot_cmc(lambda rows: block(asked[rows]), *labels, max_rank=len(metrics.cmc))
-    return replace(metrics, cmc=cmc)
 
 
 def mean_of_trials(trials: Sequence[Metrics], single_gallery_shot: bool) -> TrialMetrics:

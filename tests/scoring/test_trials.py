@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid_edge.api.models import open_model
+from reid_edge.card import ModelCard
 from reid_edge.data.datasets import Dataset, open_dataset
 from reid_edge.data.records import Crop, Listing, Split
+from reid_edge.engines.facts import EngineFacts
 from reid_edge.errors import InputError
 from reid_edge.scoring.evaluation import evaluate, evaluate_features
 from reid_edge.scoring.extraction import extract_features
-from reid_edge.scoring.features import FeatureSet
+from reid_edge.scoring.features import FeatureSet, ids_of
 from reid_edge.scoring.metrics import score
 from reid_edge.scoring.report.table import evaluation_table
 from reid_edge.scoring.rerank import Rerank
 from reid_edge.scoring.test_set import TestSet
-from reid_edge.scoring.trials import TrialMetrics, crop_ids, pooled, score_by_protocol, single_gallery_shot_cmc
+from reid_edge.scoring.trials import TrialMetrics, pooled, single_gallery_shot_cmc, trial_rows
 
 PERSONS = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 1)), min_size=1, max_size=7)
 
@@ -97,12 +99,11 @@ def trials_of(folder: Path, *, single_gallery_shot: bool = False) -> tuple[Datas
 
 
 def scored(dataset: Dataset, embeddings: NDArray[np.float32], trained_on: str = "") -> TrialMetrics:
-    split = dataset.split
-    queries, gallery = (
-        (embeddings[:6], *crop_ids(split.query, dataset, 0)),
-        (embeddings[6:], *crop_ids(split.gallery, dataset, 6)),
-    )
-    found = score_by_protocol(dataset, trained_on, queries, gallery, distance="euclidean")
+    card = ModelCard("drawn", embedding_dim=5, weights_sha256="ab" * 32)
+    values = ("drawn", card, EngineFacts("none", "NumPy", {}, 1, ""), "set", "test", "opencv", True, 10.0)
+    protocol = {"trials": trial_rows(dataset, trained_on), "single_gallery_shot": dataset.single_gallery_shot}
+    features = replace(FeatureSet(embeddings, None, *ids_of(dataset), 6, *values), **protocol)
+    found = evaluate_features(features, "euclidean").metrics
     assert isinstance(found, TrialMetrics)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from reid_edge.embedder.cameras import CameraStatistics
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.errors import InputError
 from reid_edge.scoring.distances import distance_by_name
-from reid_edge.scoring.metrics import Metrics
+from reid_edge.scoring.evaluation import evaluate_features
+from reid_edge.scoring.extraction import extract_features
+from reid_edge.scoring.features import FeatureSet
 from reid_edge.scoring.test_set import TestSet
-from reid_edge.scoring.trials import crop_ids, pooled, score_by_protocol, trained_on
+from reid_edge.scoring.trials import pooled, trained_on
 
 from .cameras import statistics_crops
 from .report import CrossDomainCell, CrossDomainReport
@@ -89,44 +92,35 @@ class _Scored:
 
     def cells(self, *, flip: bool, cameras: bool) -> Iterator[CrossDomainCell]:
         """Plain, then what was asked for, from features that are computed once."""
-        plain = self._embed(self._crops)
-        yield self._cell("plain", plain)
+        features = extract_features(self._embedder, self._test_set, flip=flip, progress=self._progress)
+        yield self._cell("plain", features)
         if flip:
-            yield self._cell("flip", plain + self._embed(self._crops, mirrored=True))
+            yield self._cell("flip", features, flip=True)
         source, known = statistics_crops(self._dataset) if cameras else ("", ())
         if known:
             row = {crop: i for i, crop in enumerate(self._crops)}
-            seen = self._embed(known) if source == "train" else plain[[row[crop] for crop in known]]
+            rows = features.embeddings
+            seen = self._embed(known) if source == "train" else rows[[row[crop] for crop in known]]
             statistics = CameraStatistics.fit(seen, [crop.camid for crop in known])
-            rows = statistics.normalise(plain, [crop.camid for crop in self._crops])
-            yield self._cell("cameras", rows, source)
+            normalised = statistics.normalise(rows, [crop.camid for crop in self._crops])
+            yield self._cell("cameras", replace(features, embeddings=normalised), source)
 
-    def _embed(self, crops: Sequence[Crop], *, mirrored: bool = False) -> Rows:
+    def _embed(self, crops: Sequence[Crop]) -> Rows:
         """Embeddings of norm 1, float32 [N, D]."""
         paths, card = [crop.path for crop in crops], self._embedder.card
         pixels = self._test_set.decoded(paths, card.input_hw, self._embedder.resize, self._progress)
-        if mirrored:
-            pixels = [crop[:, ::-1] for crop in pixels]
         return self._embedder.embed(pixels, progress=self._progress)
 
-    def _cell(self, setting: str, rows: Rows, statistics: str = "") -> CrossDomainCell:
-        dataset, card = self._dataset, self._embedder.card
+    def _cell(self, setting: str, features: FeatureSet, statistics: str = "", *, flip: bool = False) -> CrossDomainCell:
         return CrossDomainCell(
             model=self._name,
-            dataset=dataset.name,
-            part=dataset.part,
+            dataset=features.dataset,
+            part=features.part,
             setting=setting,
-            home=trained_on(dataset, card.trained_on),
-            metrics=self._metrics(rows),
+            home=trained_on(self._dataset, features.card.trained_on),
+            metrics=evaluate_features(features, self._distance, flip=flip).metrics,
             statistics=statistics,
         )
-
-    def _metrics(self, rows: Rows) -> Metrics:
-        query, gallery = self._dataset.split.query, self._dataset.split.gallery
-        sides = (rows[: len(query)], *crop_ids(query, self._dataset, 0))
-        others = (rows[len(query) :], *crop_ids(gallery, self._dataset, len(query)))
-        trained = self._embedder.card.trained_on
-        return score_by_protocol(self._dataset, trained, sides, others, distance=self._distance)
 
 
 def _names(models: Sequence[Path]) -> list[str]:
