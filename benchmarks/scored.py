@@ -15,6 +15,7 @@ from reid_edge.data.records import Crop
 from reid_edge.embedder.embedder import Embedder
 from reid_edge.engines.registry import open_engine
 from reid_edge.scoring.distances import distance_by_name
+from reid_edge.scoring.features import ids_of
 from reid_edge.scoring.matches import Matches
 from reid_edge.scoring.metrics import Metrics, score_blocks
 from reid_edge.scoring.test_set import TestSet
@@ -107,7 +108,8 @@ class _Study:
         queries = len(dataset.split.query)
         self._dataset, self._asked, self._known = dataset, embeddings[:queries], embeddings[queries:]
         self._ranker = ProtocolRanker(dataset, top)
-        measure, labels = distance_by_name(distance), _labels(dataset)
+        measure, ids = distance_by_name(distance), ids_of(dataset)
+        labels = [each[part] for part in (slice(queries), slice(queries, None)) for each in ids]
         self._block = measure.against(self._known)
         pairs = _Pairs(Matches(*labels))
 
@@ -142,16 +144,6 @@ class _Study:
         others = self._known[[split.gallery.index(crop) for crop in shown]]
         maps = occlusion_maps(embedder.embed, crops[at], others)
         return tuple(NamedMap(*each) for each in zip(shown, ranks, maps, strict=True))
-
-
-def _labels(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
-    """Persons and cameras of queries [Q] and gallery [G]; without same-camera filtering no camera is shared."""
-
-    def of(crops: tuple[Crop, ...], other: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        cameras = [crop.camid if dataset.same_camera_filter else other for crop in crops]
-        return np.array([crop.pid for crop in crops], np.int64), np.array(cameras, np.int64)
-
-    return (*of(dataset.split.query, 0), *of(dataset.split.gallery, 1))
 
 
 class _Pairs:
